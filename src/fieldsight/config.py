@@ -16,7 +16,6 @@ before any is reported.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import math
 import re
 import types
@@ -126,15 +125,20 @@ class Option:
         return tuple(str(a) for a in get_args(inner)) if get_origin(inner) is Literal else ()
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
+_known: dict[type, tuple[Option, ...]] = {}
+
+
 def options(cls: type[Config]) -> tuple[Option, ...]:
     """All options of a config class in order of declaration."""
-    hints = typing.get_type_hints(cls)
-    return tuple(
-        Option(f.name, hints[f.name], f.default, f.metadata.get(_KEY, Setting("")))
-        for f in dataclasses.fields(cls)
-        if f.init
-    )
+    if cls not in _known:
+        hints = typing.get_type_hints(cls)
+        _known[cls] = tuple(
+            Option(f.name, hints[f.name], f.default, f.metadata.get(_KEY, Setting("")))
+            for f in dataclasses.fields(cls)
+            if f.init
+        )
+    return _known[cls]
 
 
 @dataclass(frozen=True)

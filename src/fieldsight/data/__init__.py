@@ -1,0 +1,1 @@
+"""Readers and writers, folders, splits, loaders, and the drawing kit for stand-in data."""
