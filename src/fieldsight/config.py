@@ -125,7 +125,6 @@ class Option:
         return tuple(str(a) for a in get_args(inner)) if get_origin(inner) is Literal else ()
 
 
-@functools.cache
 _known: dict[type, tuple[Option, ...]] = {}
 
 
