@@ -1,0 +1,38 @@
+"""Parameters, MACs, activations, bytes and joules of any torch or ONNX network.
+
+::
+
+    from fieldsight import profile
+
+    counts = profile.count_module(module, profile.example((1, 3, 224, 224)))
+    print(profile.joules_line(counts))
+
+Nothing heavy is imported before it is used: neither torch nor onnx.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fieldsight.profile.counts import CONVENTION, Counts, Layer, Op
+    from fieldsight.profile.torch_counts import count_module, example
+
+_HOMES = {
+    "counts": ("CONVENTION", "Counts", "Layer", "Op"),
+    "torch_counts": ("count_module", "example"),
+}
+_WHERE = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["CONVENTION", "Counts", "Layer", "Op", "count_module", "example"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _WHERE:
+        raise AttributeError(f"module 'fieldsight.profile' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"fieldsight.profile.{_WHERE[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
