@@ -17,15 +17,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fieldsight.profile.counts import CONVENTION, Counts, Layer, Op
+    from fieldsight.profile.onnx_counts import count_onnx
     from fieldsight.profile.torch_counts import count_module, example
 
 _HOMES = {
     "counts": ("CONVENTION", "Counts", "Layer", "Op"),
+    "onnx_counts": ("count_onnx",),
     "torch_counts": ("count_module", "example"),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["CONVENTION", "Counts", "Layer", "Op", "count_module", "example"]
+__all__ = ["CONVENTION", "Counts", "Layer", "Op", "count_module", "count_onnx", "example"]
 
 
 def __getattr__(name: str) -> Any:
