@@ -1,0 +1,7 @@
+"""``python -m fieldsight``."""
+
+import sys
+
+from fieldsight.cli import main
+
+sys.exit(main())

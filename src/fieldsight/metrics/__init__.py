@@ -1,0 +1,1 @@
+"""Metrics that say how they are computed, and the statistics around them."""

@@ -1,0 +1,149 @@
+"""The main action over whatever people hand in: one file, a folder of a thousand, arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, overload
+
+from fieldsight import progress
+from fieldsight.config import Config
+from fieldsight.data.folders import Item, gather
+from fieldsight.errors import DataError
+from fieldsight.model import Model
+from fieldsight.predictions import Prediction
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one input.
+
+    Attributes:
+        name: the input as it was named.
+        summary: the prediction's ``to_dict``, empty where it failed.
+        files: what was written.
+        error: why it was skipped, or empty.
+        prediction: the prediction, where it was kept in memory.
+    """
+
+    name: str
+    summary: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    error: str = ""
+    prediction: Prediction | None = None
+
+
+class Results(Sequence[Outcome]):
+    """Outcomes in the order of the inputs. Bad inputs are in it with their error."""
+
+    def __init__(self, outcomes: Sequence[Outcome]) -> None:
+        self.outcomes = list(outcomes)
+
+    def __len__(self) -> int:
+        return len(self.outcomes)
+
+    @overload
+    def __getitem__(self, index: int) -> Outcome: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Outcome]: ...
+    def __getitem__(self, index: int | slice) -> Outcome | Sequence[Outcome]:
+        return self.outcomes[index]
+
+    @property
+    def predictions(self) -> list[Prediction]:
+        """The predictions kept in memory, without the skipped inputs."""
+        return [o.prediction for o in self.outcomes if o.prediction is not None]
+
+    @property
+    def skipped(self) -> list[Outcome]:
+        """Inputs that could not be used."""
+        return [o for o in self.outcomes if o.error]
+
+    @property
+    def exit_code(self) -> int:
+        """0, or the code for bad data when an input was skipped."""
+        return DataError.exit_code if self.skipped else 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values: a list of summaries with their files."""
+        return {
+            "results": [
+                {
+                    "input": o.name,
+                    **({"error": o.error} if o.error else dict(o.summary)),
+                    "files": [str(f) for f in o.files],
+                }
+                for o in self.outcomes
+            ],
+            "skipped": len(self.skipped),
+        }
+
+    def lines(self) -> list[str]:
+        """One line an input: its files, or its summary where nothing was written."""
+        lines = []
+        for outcome in self.outcomes:
+            if outcome.files:
+                lines += [str(f) for f in outcome.files]
+            elif outcome.prediction is not None:
+                lines += [f"{outcome.name}", *(f"  {line}" for line in outcome.prediction.lines())]
+        return lines
+
+
+def predict(
+    model: Model, inputs: Any, options: Config, out: Path | None, strict: bool, named: Mapping[str, Any]
+) -> Prediction | Results:
+    """Run the main action over inputs.
+
+    A single path of a file or a single array gives a :class:`Prediction`; a folder, pattern or list gives
+    :class:`Results`. With ``out``, every prediction is written there as soon as it is made, under the input's own
+    folder structure, and of several only the summaries are kept.
+
+    Raises:
+        DataError: nothing to work on; the single input is bad; with ``strict``, the first bad one.
+    """
+    first = model.spec.inputs[0]
+    items = gather(inputs, first.suffixes)
+    single = len(items) == 1 and not isinstance(inputs, (list, tuple)) and not _is_folder(inputs)
+    outcomes = list(_each(model, items, options, out, strict or single, named, keep=single or out is None))
+    if single:
+        kept = outcomes[0].prediction
+        assert kept is not None
+        return kept
+    return Results(outcomes)
+
+
+def run_all(
+    model: Model, inputs: Any, options: Config, out: Path | None, strict: bool, named: Mapping[str, Any]
+) -> Results:
+    """Like :func:`predict`, but a single input gives :class:`Results` too, its error inside: for the command line."""
+    items = gather(inputs, model.spec.inputs[0].suffixes)
+    return Results(list(_each(model, items, options, out, strict, named, keep=len(items) == 1 or out is None)))
+
+
+def _each(
+    model: Model,
+    items: Sequence[Item],
+    options: Config,
+    out: Path | None,
+    strict: bool,
+    named: Mapping[str, Any],
+    keep: bool,
+) -> Iterator[Outcome]:
+    watched = progress.track(items, f"{model.system} {model.spec.main.name}") if len(items) > 1 else items
+    for item in watched:
+        try:
+            value = model.read(item.value, options)
+            prediction = model.predict_one({model.spec.inputs[0].name: value, **named} if named else value, options)
+        except DataError as error:
+            if strict:
+                raise
+            progress.note(f"skipped {item.name}: {error}")
+            yield Outcome(item.name, error=str(error))
+            continue
+        files = tuple(prediction.save(out, item.stem)) if out is not None else ()
+        yield Outcome(item.name, prediction.to_dict(), files, prediction=prediction if keep else None)
+
+
+def _is_folder(inputs: Any) -> bool:
+    return isinstance(inputs, (str, Path)) and Path(inputs).is_dir()

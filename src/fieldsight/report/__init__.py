@@ -1,0 +1,1 @@
+"""Cards, plots and self-contained HTML reports."""

@@ -1,0 +1,99 @@
+"""Recorded studies: claims that take minutes or seeds to show, kept as JSON beside the code.
+
+``studies/<system>/<name>.json`` holds every seed, interval and control, with the command and commit that made it.
+A study is *stale* once the code it rests on has changed: its record carries a hash of that code, comments and
+docstrings aside.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from fieldsight import registry
+from fieldsight.data.files import read_json, write_json
+from fieldsight.run import command_line, commit, machine, now, versions
+
+#: Files of a system whose change makes its studies stale; others in its folder are looks and words.
+CODE = ("config.py", "data.py", "model.py", "losses.py", "train.py", "process.py", "layouts.py", "evaluate.py")
+
+
+def folder() -> Path | None:
+    """The checkout's ``studies`` folder, or None in an installed package."""
+    found = Path(__file__).resolve().parents[2] / "studies"
+    return found if found.is_dir() else None
+
+
+def code_hash(system: str) -> str:
+    """Hash of the code that a system's results rest on, without comments and docstrings."""
+    import importlib.util
+
+    spec = registry.get(system)
+    found = importlib.util.find_spec(spec.model.partition(":")[0])
+    assert found is not None
+    assert found.origin is not None
+    home = Path(found.origin).parent
+    digest = hashlib.sha256()
+    for name in CODE:
+        path = home / name
+        if path.is_file():
+            digest.update(name.encode())
+            digest.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
+    return digest.hexdigest()[:16]
+
+
+def record(system: str, name: str, result: Mapping[str, Any]) -> Path:
+    """Write a study's result with all that makes it checkable.
+
+    Args:
+        system: a system id.
+        name: the study.
+        result: claim, seeds, values per seed, intervals, controls: plain values.
+    """
+    home = folder()
+    target = (home or Path("studies")) / system / f"{name}.json"
+    return write_json(
+        target,
+        {
+            "system": system,
+            "study": name,
+            "command": command_line(),
+            "commit": commit(),
+            "date": now(),
+            "code": code_hash(system),
+            "versions": versions(),
+            "machine": machine(),
+            **result,
+        },
+    )
+
+
+def read(system: str, name: str) -> dict[str, Any] | None:
+    """A recorded study, or None."""
+    home = folder()
+    path = home / system / f"{name}.json" if home else None
+    return read_json(path) if path is not None and path.is_file() else None
+
+
+def states(system: str) -> dict[str, str]:
+    """Every recorded study of a system: ``fresh`` or ``stale``; empty in an installed package."""
+    home = folder()
+    if home is None:
+        return {}
+    current = code_hash(system)
+    return {
+        path.stem: "fresh" if read_json(path).get("code") == current else "stale"
+        for path in sorted((home / system).glob("*.json"))
+    }
+
+
+def _bare(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node, clean=False
+        ):
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree

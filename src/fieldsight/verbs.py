@@ -1,0 +1,99 @@
+"""One way to call a verb, for all three doors: command line, Python and Studio come through here."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fieldsight import registry
+from fieldsight.config import Config, options, resolve
+from fieldsight.errors import ConfigError, unknown
+from fieldsight.registry import System, Verb
+
+if TYPE_CHECKING:
+    from fieldsight.model import Model
+
+#: Keyword arguments that belong to the house; all others are options of the verb.
+HOUSE = ("out", "strict", "config_file")
+
+
+def call(
+    spec: System,
+    name: str,
+    model: Model | None = None,
+    subject: Any = None,
+    /,
+    *,
+    out: str | Path | None = None,
+    strict: bool = False,
+    config_file: str | Path | None = None,
+    **changes: Any,
+) -> Any:
+    """Run a verb.
+
+    Args:
+        spec: the system.
+        name: the verb; ``predict`` always means the main action.
+        model: the model, for verbs that work on one; None loads the default.
+        subject: what the verb works on: inputs, or a data set folder.
+        out: folder or file to write; without it nothing is written.
+        strict: stop at the first bad input instead of skipping it.
+        config_file: TOML file with options of the verb.
+        changes: options of the verb, and its other named inputs.
+
+    Raises:
+        ConfigError: unknown options or values out of range, all at once; a missing subject.
+        FieldsightError: whatever the verb raises.
+    """
+    verb = spec.verb(name)
+    if verb.needs in ("inputs", "data") and subject is None:
+        wanted = spec.inputs[0].name if verb.needs == "inputs" else "a data folder"
+        raise ConfigError(f"{spec.id} {verb.name}: give {wanted}.")
+    named = {i.name: changes.pop(i.name) for i in spec.inputs[1:] if verb is spec.main and i.name in changes}
+    chosen = options_of(spec, verb, config_file, changes)
+    if verb.model and model is None:
+        from fieldsight.model import load
+
+        model = load(spec.id)
+    available = {
+        "spec": spec,
+        "model": model,
+        "inputs": subject,
+        "data": None if subject is None else Path(subject) if isinstance(subject, str) else subject,
+        "out": None if out is None else Path(out),
+        "options": chosen,
+        "strict": strict,
+        "named": named,
+    }
+    function = registry.load(verb.run)
+    wanted_names = [p for p in inspect.signature(function).parameters if p in available]
+    return function(**{name: available[name] for name in wanted_names})
+
+
+def options_of(
+    spec: System, verb: Verb, config_file: str | Path | None = None, changes: Mapping[str, Any] | None = None
+) -> Config:
+    """The options of a verb from its defaults, a TOML file and changes; later wins.
+
+    Raises:
+        ConfigError: every problem found.
+    """
+    cls: type[Config] = registry.load(verb.options)
+    clash = [o.name for o in options(cls) if o.name in HOUSE]
+    assert not clash, f"{spec.id} {verb.name}: {clash} are names of the house"
+    presets = registry.load(spec.presets) if verb.options == spec.config else {}
+    return resolve(cls, presets, None, config_file, changes)
+
+
+def find_input(spec: System, name: str) -> registry.Input:
+    """The input of a name.
+
+    Raises:
+        ConfigError: unknown input.
+    """
+    for one in spec.inputs:
+        if one.name == name:
+            return one
+    raise ConfigError(unknown(f"input of {spec.id}", name, [i.name for i in spec.inputs]))
