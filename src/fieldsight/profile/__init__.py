@@ -17,17 +17,34 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from fieldsight.profile.counts import CONVENTION, Counts, Layer, Op
+    from fieldsight.profile.hf_config import count_hf_config, decoder_from_config
     from fieldsight.profile.onnx_counts import count_onnx
     from fieldsight.profile.torch_counts import count_module, example
+    from fieldsight.profile.transformer import Decoder, count_decoder, gpt
 
 _HOMES = {
     "counts": ("CONVENTION", "Counts", "Layer", "Op"),
     "onnx_counts": ("count_onnx",),
     "torch_counts": ("count_module", "example"),
+    "hf_config": ("count_hf_config", "decoder_from_config"),
+    "transformer": ("Decoder", "count_decoder", "gpt"),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["CONVENTION", "Counts", "Layer", "Op", "count_module", "count_onnx", "example"]
+__all__ = [
+    "CONVENTION",
+    "Counts",
+    "Decoder",
+    "Layer",
+    "Op",
+    "count_decoder",
+    "count_hf_config",
+    "count_module",
+    "count_onnx",
+    "decoder_from_config",
+    "example",
+    "gpt",
+]
 
 
 def __getattr__(name: str) -> Any:

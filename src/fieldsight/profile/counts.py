@@ -95,6 +95,7 @@ class Counts:
         unknown: operators that nobody here knows. They may do any amount of work: never silently zero.
         buffers: stored elements that are no parameters (running statistics of batch norms).
         samples: how many samples (images, sequences) the counted pass holds; energies are per sample.
+        unit: what one sample is: ``sample``, ``image``, ``token``, ``prompt of 512 tokens``.
         notes: what a reader must know, one sentence each.
     """
 
@@ -105,6 +106,7 @@ class Counts:
     unknown: tuple[Op, ...] = ()
     buffers: int = 0
     samples: int = 1
+    unit: str = "sample"
     notes: tuple[str, ...] = ()
 
     @property
@@ -176,6 +178,7 @@ class Counts:
             "kv": self.kv,
             "buffers": self.buffers,
             "samples": self.samples,
+            "unit": self.unit,
             "uncounted": sum(op.calls for op in self.uncounted),
             "unknown": sum(op.calls for op in self.unknown),
         }

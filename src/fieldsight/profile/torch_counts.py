@@ -194,7 +194,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for role in ("arithmetic", "unknown")
         }
         buffers = sum(owner.stored for owner in owners.values())
-        return Counts(self.name, "torch", tuple(layers), ops["arithmetic"], ops["unknown"], buffers, samples, notes)
+        return Counts(
+            self.name, "torch", tuple(layers), ops["arithmetic"], ops["unknown"], buffers, samples, notes=notes
+        )
 
     def explain(self, error: Exception, tensors: Sequence[Tensor]) -> DataError:
         """A forward's exception as a sentence with the way out."""
