@@ -16,17 +16,33 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fieldsight.profile.counts import CONVENTION, Counts, Layer, Op
+    from fieldsight.profile.counts import CONVENTION, Counts, Layer, Op, PaperNumbers
+    from fieldsight.profile.hardware import Hardware, hardware_names, load_hardware
     from fieldsight.profile.hf_config import count_hf_config, decoder_from_config
+    from fieldsight.profile.joules import Energy, energy, joules_line, si
     from fieldsight.profile.onnx_counts import count_onnx
+    from fieldsight.profile.sweeps import (
+        Regime,
+        Sensitivity,
+        Sweep,
+        Time,
+        generation,
+        regime,
+        roofline,
+        sensitivity,
+        sweep,
+    )
     from fieldsight.profile.torch_counts import count_module, example
     from fieldsight.profile.transformer import Decoder, count_decoder, gpt
 
 _HOMES = {
-    "counts": ("CONVENTION", "Counts", "Layer", "Op"),
-    "onnx_counts": ("count_onnx",),
-    "torch_counts": ("count_module", "example"),
+    "counts": ("CONVENTION", "Counts", "Layer", "Op", "PaperNumbers"),
+    "hardware": ("Hardware", "hardware_names", "load_hardware"),
     "hf_config": ("count_hf_config", "decoder_from_config"),
+    "joules": ("Energy", "energy", "joules_line", "si"),
+    "onnx_counts": ("count_onnx",),
+    "sweeps": ("Regime", "Sensitivity", "Sweep", "Time", "generation", "regime", "roofline", "sensitivity", "sweep"),
+    "torch_counts": ("count_module", "example"),
     "transformer": ("Decoder", "count_decoder", "gpt"),
 }
 _WHERE = {name: home for home, names in _HOMES.items() for name in names}
@@ -35,15 +51,32 @@ __all__ = [
     "CONVENTION",
     "Counts",
     "Decoder",
+    "Energy",
+    "Hardware",
     "Layer",
     "Op",
+    "PaperNumbers",
+    "Regime",
+    "Sensitivity",
+    "Sweep",
+    "Time",
     "count_decoder",
     "count_hf_config",
     "count_module",
     "count_onnx",
     "decoder_from_config",
+    "energy",
     "example",
+    "generation",
     "gpt",
+    "hardware_names",
+    "joules_line",
+    "load_hardware",
+    "regime",
+    "roofline",
+    "sensitivity",
+    "si",
+    "sweep",
 ]
 
 

@@ -84,6 +84,23 @@ class Op:
 
 
 @dataclass(frozen=True)
+class PaperNumbers:
+    """What the paper charges for a network per sample, where that differs from the true counts.
+
+    Attributes:
+        params: weights.
+        macs: MACs.
+        kv: KV elements per token.
+        act_joules: activation energy in J, None where the paper reports none.
+    """
+
+    params: float
+    macs: float
+    kv: float = 0.0
+    act_joules: float | None = None
+
+
+@dataclass(frozen=True)
 class Counts:
     """The counts of one network for one forward pass.
 
@@ -96,6 +113,7 @@ class Counts:
         buffers: stored elements that are no parameters (running statistics of batch norms).
         samples: how many samples (images, sequences) the counted pass holds; energies are per sample.
         unit: what one sample is: ``sample``, ``image``, ``token``, ``prompt of 512 tokens``.
+        paper: the paper's own numbers for this network, None where it has none.
         notes: what a reader must know, one sentence each.
     """
 
@@ -107,6 +125,7 @@ class Counts:
     buffers: int = 0
     samples: int = 1
     unit: str = "sample"
+    paper: PaperNumbers | None = None
     notes: tuple[str, ...] = ()
 
     @property

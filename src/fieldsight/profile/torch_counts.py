@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -114,6 +114,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.ops: dict[tuple[str, str, str], list[int]] = {}  # (role, module, kind) -> calls, inputs, outputs
         self.owned: set[int] = set()  # ids of parameters and of what stands in for them
         self.used: dict[int, str] = {}  # which of them an operator took, and its kind
+        self.multiplied: dict[int, str] = {}  # which of them an operator with MACs took, and where
         self.failed: tuple[str, str] | None = None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -130,6 +131,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for value in args:
             if id(value) in self.owned:
                 self.used.setdefault(id(value), "" if todo.role == "free" else todo.kind)
+                if todo.macs is not None:
+                    self.multiplied.setdefault(id(value), self.stack[-1])
         if todo.role != "free":
             self._record(todo, args, kwargs, out)
         return out
@@ -170,6 +173,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Put parameters and operators together: rows in order of execution, then what only holds parameters."""
         order = dict.fromkeys([where for where, _ in self.rows] + [where for _, where, _ in self.ops])
         kinds = {where: kind for _, where, kind in reversed(self.ops)}
+        owners = self._tied_tables(owners)
         layers, given = [], set()
         for (where, kind), (calls, macs, read, written) in self.rows.items():
             owner = owners.get(where, _NOBODY) if where not in given else _NOBODY
@@ -197,6 +201,17 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return Counts(
             self.name, "torch", tuple(layers), ops["arithmetic"], ops["unknown"], buffers, samples, notes=notes
         )
+
+    def _tied_tables(self, owners: dict[str, _Owner]) -> dict[str, _Owner]:
+        """Hand the weights of a table that is also multiplied elsewhere to that place, which reads all of it."""
+        moved = dict(owners)
+        for where, owner in owners.items():
+            place = next((p for i in owner.ids if (p := self.multiplied.get(i, where)) != where), where)
+            if place != where and (where, "embedding") in self.rows:
+                other = moved.get(place, _NOBODY)
+                moved[place] = replace(other, weights=other.weights + owner.weights)
+                moved[where] = replace(owner, weights=0)
+        return moved
 
     def explain(self, error: Exception, tensors: Sequence[Tensor]) -> DataError:
         """A forward's exception as a sentence with the way out."""

@@ -156,7 +156,8 @@ def count_decoder(
 
 def _rows(m: Decoder, length: int, tokens: int, phase: Phase, attention: str, logits: str) -> Iterator[Layer]:
     embed = m.embed or m.d
-    yield Layer("embedding", "embedding", m.vocab * embed, outputs=tokens * embed)
+    # a tied table is written down once, at the head, which reads all of it
+    yield Layer("embedding", "embedding", 0 if m.tied else m.vocab * embed, outputs=tokens * embed)
     if m.positions:
         yield Layer("positions", "embedding", m.positions * m.d, outputs=tokens * m.d)
     if m.embed:
@@ -170,8 +171,7 @@ def _rows(m: Decoder, length: int, tokens: int, phase: Phase, attention: str, lo
     if m.embed:
         yield _linear("project_out", m.d, embed, tokens, bias=False)
     scored = tokens if logits == "all" else 1
-    head = _linear("head", embed, m.vocab, scored, m.head_bias)
-    yield head if not m.tied else Layer("head", "linear", 0, head.biases, head.macs, head.inputs, head.outputs)
+    yield _linear("head", embed, m.vocab, scored, m.head_bias)
 
 
 def _block(m: Decoder, block: int, length: int, tokens: int, phase: Phase, attention: str) -> Iterator[Layer]:
@@ -189,7 +189,7 @@ def _block(m: Decoder, block: int, length: int, tokens: int, phase: Phase, atten
         at + "attention",
         "attention",
         macs=2 * pairs * queries,
-        inputs=tokens * queries + 2 * cached * keys,
+        inputs=tokens * (queries + 2 * keys),  # what comes out of the cache is in kv
         outputs=tokens * queries,
         kv=2 * cached * keys,
     )
