@@ -325,6 +325,7 @@ class Calibration:
         data_sha256: calibration data.
         ties: ``upper``, the order statistic itself.
         groups: thresholds by group name where they differ.
+        params: numbers that say how a group is told, e.g. the intensity level of an edge.
         novelty: features of the calibration units for :class:`Novelty`.
         q_from: ``own``, or the name of the model whose threshold is used on purpose.
         version: format of the file.
@@ -341,6 +342,7 @@ class Calibration:
     data_sha256: str
     ties: str = "upper"
     groups: dict[str, float] = field(default_factory=dict)
+    params: dict[str, float] = field(default_factory=dict)
     novelty: dict[str, Any] = field(default_factory=dict)
     q_from: str = "own"
     version: int = FORMAT

@@ -88,6 +88,10 @@ class Model(ABC):
         """A small batch with the names of ``input_names``, for exports and checks; always the same values."""
         raise ConfigError(f"The system '{self.system}' has no network to run or export.")
 
+    def typical(self) -> dict[str, Tensor]:
+        """One input of the usual size, for the energy line of the card; the first of the example by default."""
+        return {name: value[:1] for name, value in self.example().items()}
+
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """Axes whose size may change after export, by tensor name; by default the batch."""
         return {name: {0: "batch"} for name in self.input_names}

@@ -74,7 +74,7 @@ class Verb:
         options: ``"module:Class"`` of its options, a :class:`~fieldsight.config.Config`.
         help: one line.
         needs: what the command line asks for: ``inputs`` (files or folders), ``data`` (a data set folder) or
-            nothing.
+            nothing; a question mark where it may be left out.
         model: True when it works on a model; it is then a method of :class:`~fieldsight.model.Model`.
         page: True when the Studio offers it.
     """
@@ -83,7 +83,7 @@ class Verb:
     run: str
     options: str
     help: str
-    needs: Literal["inputs", "data", "data?", ""] = ""
+    needs: Literal["inputs", "inputs?", "data", "data?", ""] = ""
     model: bool = True
     page: bool = False
 
@@ -91,6 +91,21 @@ class Verb:
     def attribute(self) -> str:
         """The verb as a Python name."""
         return self.name.replace("-", "_")
+
+
+#: Verbs that are the same for every system with an exported graph.
+EXPORT = Verb(
+    "export",
+    "fieldsight.export.verbs:export",
+    "fieldsight.export.options:ExportOptions",
+    "write the network for another runtime, checked from input to prediction",
+)
+BENCH = Verb(
+    "bench",
+    "fieldsight.export.verbs:bench",
+    "fieldsight.export.options:BenchOptions",
+    "time the network in every runtime that is installed",
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from fieldsight.data.files import read_json, write_json
 from fieldsight.run import command_line, commit, machine, now, versions
 
 #: Files of a system whose change makes its studies stale; others in its folder are looks and words.
-CODE = ("config.py", "data.py", "model.py", "losses.py", "train.py", "process.py", "layouts.py", "evaluate.py")
+CODE = ("config.py", "data.py", "model.py", "losses.py", "train.py", "process.py", "layouts.py", "calibrate.py")
 
 
 def folder() -> Path | None:

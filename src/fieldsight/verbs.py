@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,24 @@ from fieldsight.registry import System, Verb
 
 if TYPE_CHECKING:
     from fieldsight.model import Model
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a verb wrote by itself: its folder and what is worth telling."""
+
+    folder: Path
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    saved: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return {"folder": str(self.folder), **self.facts}
+
+    def lines(self) -> list[str]:
+        """The folder: the next command's input."""
+        return [str(self.folder)]
+
 
 #: Keyword arguments that belong to the house; all others are options of the verb.
 HOUSE = ("out", "strict", "config_file")

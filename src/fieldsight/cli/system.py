@@ -55,7 +55,7 @@ def run_system(spec: System, words: Sequence[str]) -> int:
 def _flags(spec: System, verb: Verb) -> list[Flag]:
     options: type[Config] = registry.load(verb.options)
     flags: list[Flag] = []
-    if verb.needs == "inputs":
+    if verb.needs.startswith("inputs"):
         first = spec.inputs[0]
         flags.append(Flag("inputs", first.help, "words", first.name.upper()))
         flags += [Flag(i.name, i.help, metavar=i.kind.upper()) for i in spec.inputs[1:] if verb is spec.main]
@@ -127,7 +127,7 @@ def _train(spec: System, verb: Verb, given: dict[str, Any]) -> int:
         presets = registry.load(spec.presets)
         print(resolve(config_class, presets, house.get("preset"), house.get("config"), changes).to_toml(), end="")
         return 0
-    devices = {
+    devices: dict[str, Any] = {
         key: int(house[key]) if key in ("devices", "nodes") else house[key]
         for key in ("accelerator", "devices", "nodes", "precision")
         if house.get(key)

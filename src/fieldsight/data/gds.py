@@ -19,9 +19,6 @@ from fieldsight.data.files import atomic
 from fieldsight.data.raster import Polygon, rasterize
 from fieldsight.errors import DataError, nearest, unknown
 
-#: File endings of layouts.
-LAYOUT_SUFFIXES = (".gds", ".gdsii", ".gds2", ".oas", ".oasis")
-
 #: More polygons than this in one window are refused: a small file can repeat a cell a billion times.
 MAX_POLYGONS = 20_000_000
 

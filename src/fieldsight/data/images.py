@@ -11,12 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.data.files import atomic
+from fieldsight.data.suffixes import IMAGE_SUFFIXES
 from fieldsight.errors import DataError
 
 Array = NDArray[Any]
-
-#: File endings that :func:`read_image` reads.
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".pgm", ".ppm", ".npy")
 
 #: Pictures larger than this are refused unless the caller allows more (a 100-megapixel photo passes).
 MAX_PIXELS = 178_000_000

@@ -68,7 +68,9 @@ class Section:
     def picture(self, picture: NDArray[Any], caption: str = "") -> Section:
         """A picture ``(H, W)`` or ``(H, W, 3)``."""
         data = base64.b64encode(png_bytes(np.asarray(picture))).decode()
-        self.parts.append(("picture", {"data": data, "caption": caption, "width": int(np.asarray(picture).shape[1])}))
+        native = int(np.asarray(picture).shape[1])
+        width = native * max(1, min(6, 960 // native))  # small pictures are enlarged by whole pixels
+        self.parts.append(("picture", {"data": data, "caption": caption, "width": width}))
         return self
 
     def plot(self, svg: str, caption: str = "") -> Section:

@@ -1,48 +1,25 @@
 """Drawn layouts: the pattern families a test chip would hold, as polygons in nm.
 
 A family is a function ``(field, rules, rng) -> polygons`` that covers a square field of ``field`` nm. Widths and
-spaces follow :class:`Rules`; spaces stay wide enough that the etch, which widens every feature, does not close them.
+spaces follow :class:`~fieldsight.systems.sem.config.Rules`; spaces stay wide enough that the etch, which widens every
+feature, does not close them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldsight.config import Config, setting
 from fieldsight.data.raster import Polygon, rasterize
 from fieldsight.errors import DataError, unknown
+from fieldsight.systems.sem.config import Rules
 
 Mask = NDArray[np.bool_]
-Family = Callable[[float, "Rules", np.random.Generator], list[Polygon]]
-
-
-@dataclass(frozen=True)
-class Rules(Config):
-    """Design rules of the drawn layouts, in nm."""
-
-    min_width: float = setting(20.0, "narrowest drawn line", unit="nm", gt=0)
-    max_width: float = setting(80.0, "widest drawn line", unit="nm", gt=0)
-    min_space: float = setting(50.0, "narrowest drawn space", unit="nm", gt=0)
-    max_space: float = setting(240.0, "widest drawn space", unit="nm", gt=0)
-
-    rules = (
-        (lambda r: r.min_width <= r.max_width, "max_width: must not be below min_width"),
-        (lambda r: r.min_space <= r.max_space, "max_space: must not be below min_space"),
-    )
-
-    def width(self, rng: np.random.Generator) -> float:
-        """Draw a line width, small ones as often as large ones (log-uniform)."""
-        return float(np.exp(rng.uniform(np.log(self.min_width), np.log(self.max_width))))
-
-    def space(self, rng: np.random.Generator) -> float:
-        """Draw a space, log-uniform."""
-        return float(np.exp(rng.uniform(np.log(self.min_space), np.log(self.max_space))))
+Family = Callable[[float, Rules, np.random.Generator], list[Polygon]]
 
 
 def rectangle(x0: float, y0: float, x1: float, y1: float) -> Polygon:
@@ -243,10 +220,10 @@ def spaces_stay_open(mask: NDArray[Any], pixel: float, space: float) -> bool:
 
     A narrow space is one that a square closing fills; inner corners, which a closing leaves alone, do not count.
     """
-    side = 2 * int((space / pixel - 1) // 2) + 1  # odd, so that the closing is symmetric
+    side = 2 * int((space / pixel - 2) // 2) + 1  # odd, so that the closing is symmetric
     if side < 3:
         return True
-    padded = np.pad(mask.astype(np.uint8), side, mode="reflect")
+    padded = np.pad(mask.astype(np.uint8), side, mode="edge")
     closed = cv2.morphologyEx(padded, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
     inside = closed[side:-side, side:-side] > 0
     return float((inside & ~np.asarray(mask, dtype=bool)).mean()) <= 0.002

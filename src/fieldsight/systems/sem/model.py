@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 import torch
@@ -138,3 +139,45 @@ def freeze(network: ShallowUNet, what: Literal["encoder+bottleneck", "encoder", 
             if name not in frozen:
                 learning.append(parameter)
     return learning
+
+
+class Graph(nn.Module):
+    """From masks to bounds, whatever the head and however many networks: the part that is exported.
+
+    One network with one pass gives its :func:`bounds`. Several networks (a deep ensemble) or several passes with
+    dropout (Monte-Carlo) give the mean of their bounds when these have width, else mean and spread of their values.
+    """
+
+    def __init__(self, networks: Sequence[ShallowUNet], passes: int = 1) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        self.head: Head = networks[0].head
+        self.passes = passes
+
+    def forward(self, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """``(N, 1, H, W)`` to low, middle and high, each ``(N, H, W)``, uncalibrated."""
+        if len(self.networks) == 1 and self.passes == 1:
+            return bounds(self.networks[0](mask), self.head)
+        found = [bounds(raw, self.head) for raw in self._samples(mask)]
+        low, middle, high = (torch.stack(part) for part in zip(*found, strict=True))
+        if self.head not in ("mean", "gaussian"):
+            return low.mean(0), middle.mean(0), high.mean(0)
+        # a mixture of normals: spread of the means, and for `gaussian` the mean variance
+        within = ((high - low) / (2.0 * Z95)).square().mean(0)
+        half = Z95 * torch.sqrt(within + middle.var(0, unbiased=False))
+        return middle.mean(0) - half, middle.mean(0), middle.mean(0) + half
+
+    def _samples(self, mask: Tensor) -> list[Tensor]:
+        if self.passes == 1:
+            return [network(mask) for network in self.networks]
+        drawn = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # the same masks of dropout for every picture: a prediction can be repeated
+            for network in self.networks:
+                dropouts = [m for m in network.modules() if isinstance(m, nn.Dropout2d)]
+                for layer in dropouts:
+                    layer.train()
+                drawn += [network(mask) for _ in range(self.passes)]
+                for layer in dropouts:
+                    layer.eval()
+        return drawn

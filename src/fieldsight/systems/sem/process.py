@@ -21,102 +21,14 @@ import scipy.ndimage as ndi
 import scipy.special
 from numpy.typing import NDArray
 
-from fieldsight.config import Config, setting
 from fieldsight.errors import DataError
+from fieldsight.systems.sem.config import Etch, Exposure, Imprint, Microscope, Recipe
 
 Float = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 #: Full width at half maximum of a Gaussian in units of its standard deviation.
 FWHM = 2.0 * np.sqrt(2.0 * np.log(2.0))
-
-
-@dataclass(frozen=True)
-class Exposure(Config):
-    """Electron-beam writing and development of the resist on the template."""
-
-    fwhm: float = setting(12.5, "width of the beam at half maximum", unit="nm", gt=0, le=200)
-    backscatter: float = setting(0.2, "share of the dose that scatters back", ge=0, lt=1)
-    beta: float = setting(60.0, "range of the backscattered electrons", unit="nm", gt=0)
-    pec_steps: int = setting(5, "steps of the proximity-effect correction; 0 switches it off", ge=0, le=50)
-    threshold: float = setting(0.45, "relative dose at which half the resist is gone", gt=0, lt=1)
-    threshold_jitter: float = setting(0.01, "random change of the threshold from layout to layout", ge=0, lt=0.4)
-    softness: float = setting(0.04, "dose range over which the resist opens", gt=0)
-    thickness: float = setting(190.0, "thickness of the resist; the etch must not eat through it", unit="nm", gt=0)
-
-
-@dataclass(frozen=True)
-class Etch(Config):
-    """SF6/O2 reactive-ion etch, 10 mTorr, 100 W, as a height-field level set."""
-
-    rate: float = setting(50.0, "vertical etch rate in nm per minute", gt=0)
-    anisotropy: float = setting(0.85, "share of the etch that only ions do, straight down", ge=0, le=1)
-    depth: float = setting(100.0, "depth to etch", unit="nm", gt=0)
-    lag: float = setting(0.1, "loss of rate per unit of depth over width", ge=0, lt=1)
-    selectivity: float = setting(1.5, "nm of template etched per nm of resist lost", gt=0)
-
-
-@dataclass(frozen=True)
-class Imprint(Config):
-    """Filling of the template by an Oldroyd-B liquid under a step of stress, cure and release."""
-
-    stress: float = setting(1.0e6, "stress on the resist", unit="Pa", gt=0)
-    viscosity: float = setting(5000.0, "zero-shear viscosity in Pa s", gt=0)
-    relaxation: float = setting(0.02, "relaxation time", unit="s", gt=0)
-    retardation: float = setting(0.002, "retardation time; 0 is the Maxwell limit", unit="s", ge=0)
-    time: float = setting(0.1, "time under stress", unit="s", gt=0)
-    resistance: float = setting(3.0, "strain that fills a wide cavity to 1 - 1/e", gt=0)
-    narrowness: float = setting(0.5, "growth of that strain per unit of depth over width", ge=0)
-    residual: float = setting(15.0, "residual layer under an empty field", unit="nm", ge=0)
-    drain: float = setting(-10.0, "change of the residual layer where all is cavity", unit="nm")
-    rounding: float = setting(3.0, "largest loss of height at a rim on release", unit="nm", ge=0)
-    ler: float = setting(1.5, "line-edge roughness, one sigma", unit="nm", ge=0)
-    ler_length: float = setting(20.0, "correlation length of the roughness", unit="nm", gt=0)
-    ler_hurst: float = setting(0.6, "Hurst exponent of the roughness", gt=0, lt=1)
-
-
-@dataclass(frozen=True)
-class Microscope(Config):
-    """Secondary-electron picture of a height map, after Seeger and Haussecker (2005)."""
-
-    offset: float = setting(0.15, "intensity of the substrate", ge=0)
-    height: float = setting(0.45, "intensity gained over the full height", ge=0)
-    slope: float = setting(0.08, "intensity per sqrt(1 + slope^2) - 1", ge=0)
-    curvature: float = setting(0.05, "intensity per negative curvature in nm", ge=0)
-    blur: float = setting(0.8, "blur of the beam, one sigma in pixels", ge=0)
-    noise: float = setting(0.025, "additive Gaussian noise, one sigma", ge=0, lt=1)
-    electrons: float = setting(0.0, "electrons per pixel at intensity 1 for shot noise; 0 is none", ge=0)
-    charging: float = setting(0.0, "amplitude of horizontal charging streaks", ge=0)
-    drift: float = setting(0.0, "drift of the stage from first to last line", unit="nm", ge=0)
-
-
-@dataclass(frozen=True)
-class Recipe(Config):
-    """All parameters from mask to picture. The defaults are the paper's values, where it gives any."""
-
-    exposure: Exposure = setting(Exposure(), "electron-beam exposure")
-    etch: Etch = setting(Etch(), "reactive-ion etch")
-    imprint: Imprint = setting(Imprint(), "imprint and release")
-    microscope: Microscope = setting(Microscope(), "microscope")
-
-    rules = (
-        (
-            lambda r: r.exposure.thickness * r.etch.selectivity >= r.etch.depth,
-            "etch.depth: the resist would be gone before the etch ends. "
-            "Lower the depth or raise exposure.thickness or etch.selectivity.",
-        ),
-    )
-
-    def sample(self, rng: np.random.Generator) -> Recipe:
-        """Draw one layout's recipe: beam width within ±20 % (10-15 nm by default), resist 180-200 nm, threshold."""
-        exposure = self.exposure
-        return self.replace(
-            exposure={
-                "fwhm": exposure.fwhm * rng.uniform(0.8, 1.2),
-                "thickness": exposure.thickness + rng.uniform(-10.0, 10.0),
-                "threshold": exposure.threshold + rng.normal(0.0, 1.0) * exposure.threshold_jitter,
-            }
-        )
 
 
 @dataclass(frozen=True)
