@@ -127,7 +127,9 @@ class System:
         metrics: what ``evaluate`` reports.
         traits: which checks of the contract apply.
         demo: ``"module:function"`` for `tour` and the Studio's examples.
+        examples: ``"module:function"`` that gives the Studio's example inputs, or empty.
         page: ``"module:function"`` for a Studio page of its own, or empty for the generated one.
+        routes: ``"module:function"`` that adds own web routes (WebSockets) beside the Studio, or empty.
         notice: a warning that card, page and report repeat (no medical device, no safety device).
         defaults: names of the shipped models, the default first; empty where nothing is trained.
     """
@@ -146,7 +148,9 @@ class System:
     metrics: tuple[Metric, ...] = ()
     traits: frozenset[Trait] = frozenset()
     demo: str = ""
+    examples: str = ""
     page: str = ""
+    routes: str = ""
     notice: str = ""
     defaults: tuple[str, ...] = ()
 
@@ -226,7 +230,7 @@ def check(system: System) -> list[str]:
     """Return what is missing or contradictory in a spec, in words; empty when it is complete."""
     problems = []
     for field in dataclasses.fields(system):
-        if field.name in ("page", "notice", "metrics", "traits", "defaults"):
+        if field.name in ("examples", "page", "routes", "notice", "metrics", "traits", "defaults"):
             continue
         if not getattr(system, field.name):
             problems.append(f"{system.id}: '{field.name}' is empty")
