@@ -506,8 +506,8 @@ def test_the_line_of_a_model_card() -> None:
     line = joules_line(RESNET)
     assert line.startswith(
         "11,689,512 parameters, 1.81 GMAC (1 MAC = multiply+add = 2 FLOPs), 2.48 M activation elements, about 900 "
-        "µJ per image (int8, batch 1, exact counts on paper-45nm-lpddr5: 4.5 pJ/bit, 0.23 pJ/MAC, activations in 1 MB SRAM; "
-        "weight 47%, mac 46%, activation 7%; a lower bound"
+        "µJ per image (int8, batch 1, exact counts on paper-45nm-lpddr5: 4.5 pJ/bit, 0.23 pJ/MAC, activations in "
+        "1 MB SRAM; weight 47%, mac 46%, activation 7%; a lower bound"
     )
     assert "per photo (fp16" in joules_line(RESNET, precision="fp16", unit="photo")
     odd = dataclasses.replace(RESNET, unknown=(Op("my.Warp", 1, 1, 1, "x"),))
