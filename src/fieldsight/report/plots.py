@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def svg(drawn: Figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "fieldsight", "svg.fonttype": "path"}):
         drawn.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
-    return text[text.index("<svg") :]
+    return re.sub(r"<metadata>.*?</metadata>", "", text[text.index("<svg") :], flags=re.DOTALL)
 
 
 def pixels(drawn: Figure, dpi: int = 110) -> NDArray[np.uint8]:

@@ -188,6 +188,9 @@ class SemConfig(Config):
     batch: int = setting(1, "pictures per optimiser step", ge=1, le=4096)
     lr: float = setting(1e-3, "learning rate of Adam", gt=0, le=1)
     schedule: Literal["constant", "cosine"] = setting("constant", "course of the learning rate")
+    fit_on: Literal["train", "train+calibration"] = setting(
+        "train", "layouts of the first stage; with calibration layouts among them the threshold comes from validation"
+    )
     augment: Literal["rotations", "rotations+flips"] = setting("rotations", "each picture in these positions")
     workers: int = setting(0, "loader processes", ge=0, le=64)
     q_low: float = setting(0.05, "lower quantile", gt=0, lt=1)
@@ -202,6 +205,10 @@ class SemConfig(Config):
     second: Stage = setting(Stage(), "second stage")
 
     rules = (
+        (
+            lambda c: c.fit_on == "train" or c.second.kind == "none",
+            "fit_on: 'train+calibration' leaves no calibration layouts for a second stage; set second.kind to none",
+        ),
         (lambda c: c.q_low < c.q_high, "q_low: must be below q_high"),
         (
             lambda c: len(c.data.shares) == 4,

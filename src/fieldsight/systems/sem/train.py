@@ -35,7 +35,8 @@ def train(config: SemConfig, data: Path | None, run: Run, init: SemModel | None)
         for name, network in model.networks.items():
             network.load_state_dict(init.networks[name].state_dict())
     train_baseline(model, splits, run)
-    model = model.with_calibration(calibrate_model(model, splits["calibration"], config.alpha, kind=_score(config)))
+    unseen = splits["calibration" if config.fit_on == "train" else "val"]
+    model = model.with_calibration(calibrate_model(model, unseen, config.alpha, kind=_score(config)))
     if config.second.kind == "finetune":
         model = second_stage(model, splits, config.second, config.recalibrate, run)
     from fieldsight.systems.sem.evaluate import card_of
@@ -66,10 +67,11 @@ def load_splits(config: SemConfig, data: Path | None) -> Splits:
 def train_baseline(model: SemModel, splits: Splits, run: Run | None) -> None:
     """Stage 1: every network on the training layouts in all positions, best epoch by validation loss (Eqs. 1, 2)."""
     config = model.config
+    pairs = splits["train"] if config.fit_on == "train" else [*splits["train"], *splits["calibration"]]
     for name, network in model.networks.items():
         assert isinstance(network, ShallowUNet)
         seed = config.seed if name == "net" else 1000 * config.seed + int(name[3:]) + 1
-        loader = _loader(config, splits["train"], seed)
+        loader = _loader(config, pairs, seed)
         state = _state(config, network, list(network.parameters()), config.lr, config.epochs * len(loader))
         watched = _loader(config, splits["val"], seed, shuffle=False)
         fit(

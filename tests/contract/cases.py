@@ -1,0 +1,241 @@
+"""What the contract can't know by itself about a system: valid inputs, broken data, perfect answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fieldsight.data.files import write_text
+from fieldsight.data.images import write_image
+from fieldsight.metrics.items import PerItem
+
+
+@dataclass(frozen=True)
+class Case:
+    """One system under the contract.
+
+    Attributes:
+        id: the system.
+        inputs: writes three valid inputs of the main action into a folder and returns them.
+        named: the other inputs.
+        options: options that keep the main action quick.
+        bad_input: writes an input that must be refused.
+        pictures: writes one picture in every form (path, array, grey, RGBA, 16 bit, odd size); empty where the input
+            is no picture.
+        corruptions: writes broken data folders; each with a piece of the message that names the fault.
+        metric: what tiny training must improve.
+        perfect: the metrics of a perfect prediction.
+        measure: items to add in any order; ``(id, values, group)``.
+        bad_options: constraint-breaking options of the training config beyond those found by themselves.
+        data_options: options that keep ``make-data`` small.
+    """
+
+    id: str
+    inputs: Callable[[Path], list[Any]]
+    bad_input: Callable[[Path], Any]
+    named: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
+    pictures: Callable[[Path], dict[str, Any]] | None = None
+    corruptions: Callable[[Path], dict[str, str]] | None = None
+    metric: str = ""
+    perfect: Callable[[], dict[str, float]] | None = None
+    measure: Callable[[Any], list[tuple[str, dict[str, float], str]]] | None = None
+    data_options: dict[str, Any] = field(default_factory=dict)
+
+
+# -------------------------------------------------------------------------------------------------- sem
+
+
+def _bars(size: tuple[int, int] = (32, 32), shift: int = 0) -> np.ndarray:
+    mask = np.zeros(size, np.uint8)
+    mask[:, 6 + shift : 14 + shift] = mask[:, 20 + shift : 27 + shift] = 255
+    return mask
+
+
+def _sem_inputs(folder: Path) -> list[Any]:
+    from fieldsight.data.gds import write_polygons
+
+    square = np.array([[0, 0], [60, 0], [60, 150], [0, 150]], float)
+    layout = write_polygons(folder / "cell.gds", [square, square + np.array([120, 0])], (67, 20))
+    first = write_image(folder / "a.png", _bars())
+    return [layout, first, write_image(folder / "b.png", _bars(shift=2))]
+
+
+def _sem_bad(folder: Path) -> Path:
+    path = folder / "broken.gds"
+    path.write_bytes(b"\x00\x06\x00\x02\x02\x58 and then nonsense")
+    return path
+
+
+def _sem_pictures(folder: Path) -> dict[str, Any]:
+    mask = _bars()
+    rgba = np.dstack([mask, mask, mask, np.full_like(mask, 255)])
+    return {
+        "path": write_image(folder / "mask.png", mask),
+        "array": mask,
+        "bool": mask > 0,
+        "grey float": mask.astype(np.float32) / 255,
+        "rgb": write_image(folder / "rgb.png", rgba[..., :3]),
+        "rgba": write_image(folder / "rgba.png", rgba),
+        "16 bit": write_image(folder / "deep.png", mask.astype(np.uint16) * 257),
+        "tiff": write_image(folder / "mask.tif", mask),
+        "npy": write_image(folder / "mask.npy", mask),
+        "odd size": write_image(folder / "odd.png", _bars((33, 47))),
+    }
+
+
+def _sem_corruptions(folder: Path) -> dict[str, str]:
+    def base(name: str) -> Path:
+        root = folder / name
+        for n in range(8):
+            write_image(root / "mask" / f"{n}.png", np.roll(_bars(), n, axis=1))
+            write_image(root / "sem" / f"{n}.png", np.roll(_bars(), n, axis=1) // 2 + n)
+        return root
+
+    (base("lonely") / "sem" / "3.png").unlink()
+    write_image(base("sizes") / "sem" / "5.png", _bars((32, 40)))
+    broken = base("truncated") / "mask" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:40])
+    leaking = base("leak")
+    lines = [f"{n},{n},{'test' if n > 5 else 'train'}" for n in range(8)]
+    write_text(leaking / "manifest.csv", "id,group,split\n" + "\n".join(lines).replace("7,7", "7,0") + "\n")
+    return {"lonely": "no partner", "sizes": "5.png", "truncated": "2.png", "leak": "'0' is in"}
+
+
+def _sem_perfect() -> dict[str, float]:
+    from fieldsight.systems.sem.evaluate import measure
+
+    mask = np.kron(_bars((32, 32)) > 0, np.ones((3, 3))).astype(bool)
+    from scipy.ndimage import gaussian_filter
+
+    picture = gaussian_filter(0.2 + 0.5 * mask.astype(np.float32), 2.0)
+    values = measure(picture, picture, picture, picture, 0.1, mask=mask, surface=picture, pixel=2.0)
+    # the true contour is drawn on the smoothed picture, so its own edges come back within a tenth of a pixel
+    for name in ("epe_nm", "cd_error_nm"):
+        assert abs(values[name]) < 0.3, name
+        values[name] = 0.0
+    return {**values, "crossing": 0.0, "raw_coverage": 1.0, "ler_nm": 0.0}
+
+
+def _sem_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
+    from fieldsight.systems.sem.data import draw_pairs
+    from fieldsight.systems.sem.evaluate import evaluate_pairs
+
+    items, _ = evaluate_pairs(model, [p for p in draw_pairs(model.config.data) if p.split == "test"], edges=False)
+    return _rows(items)
+
+
+def _rows(items: PerItem) -> list[tuple[str, dict[str, float], str]]:
+    return [
+        (
+            str(row["id"]),
+            {k: v for k, v in row.items() if k not in ("id", "group") and v is not None},
+            str(row["group"]),
+        )
+        for row in items.table("").rows
+    ]
+
+
+# -------------------------------------------------------------------------------------------------- toys
+
+
+def _words_inputs(folder: Path) -> list[Any]:
+    from toys.words import draw
+
+    return [write_image(folder / f"{n}.png", draw(n, 0)[0]) for n in range(3)]
+
+
+def _words_pictures(folder: Path) -> dict[str, Any]:
+    from toys.words import draw
+
+    picture = draw(0, 0)[0]
+    rgba = np.dstack([picture, picture, picture, np.full_like(picture, 255)])
+    return {
+        "path": write_image(folder / "p.png", picture),
+        "array": picture,
+        "rgba": write_image(folder / "rgba.png", rgba),
+        "16 bit": write_image(folder / "deep.png", picture.astype(np.uint16) * 257),
+        "odd size": write_image(folder / "odd.png", np.pad(picture, ((0, 1), (0, 3)), mode="edge")),
+    }
+
+
+def _words_corruptions(folder: Path) -> dict[str, str]:
+    from toys.words import DataOptions, make_data
+
+    for name in ("label", "file", "zero"):
+        make_data(folder / name, DataOptions(count=4))
+    table = folder / "label" / "pairs.csv"
+    table.write_text(table.read_text().replace(",yes", ",perhaps").replace(",no", ",perhaps"))
+    (folder / "file" / "002.png").unlink()
+    (folder / "zero" / "001.png").write_bytes(b"")
+    return {"label": "'perhaps' is no label", "file": "002.png", "zero": "001.png' is empty"}
+
+
+def _gan_corruptions(folder: Path) -> dict[str, str]:
+    from toys.gan import DataOptions, make_data
+
+    for name in ("kind", "size", "gone"):
+        make_data(folder / name, DataOptions(count=4))
+    labels = folder / "kind" / "labels.json"
+    labels.write_text(labels.read_text().replace("lying", "flying"))
+    write_image(folder / "size" / "001.png", np.zeros((9, 8), np.uint8))
+    (folder / "gone" / "labels.json").unlink()
+    return {"kind": "'flying'", "size": "8 x 8 is wanted", "gone": "labels.json"}
+
+
+def _stream_inputs(folder: Path) -> list[Any]:
+    paths = []
+    for n in range(3):
+        path = folder / f"s{n}.npy"
+        np.save(path, np.full((5, 8, 8), 5.0 + n, np.float32))
+        paths.append(path)
+    return paths
+
+
+def _bad_npy(folder: Path) -> Path:
+    path = folder / "broken.npy"
+    np.save(path, np.zeros((2, 2, 2, 2), np.float32))
+    return path
+
+
+CASES = {
+    case.id: case
+    for case in (
+        Case(
+            "sem",
+            _sem_inputs,
+            _sem_bad,
+            pictures=_sem_pictures,
+            corruptions=_sem_corruptions,
+            metric="mae",
+            perfect=_sem_perfect,
+            measure=_sem_measure,
+            data_options={"preset": "tiny"},
+        ),
+        Case(
+            "toygan",
+            lambda folder: ["lying", "standing", "lying"],
+            lambda folder: "sitting",
+            corruptions=_gan_corruptions,
+            metric="distance",
+            perfect=lambda: {"distance": 0.0},
+            data_options={"count": 4},
+        ),
+        Case("toystream", _stream_inputs, _bad_npy, data_options={"frames": 6}),
+        Case(
+            "toywords",
+            _words_inputs,
+            lambda folder: write_text(folder / "x.png", "no picture"),
+            named={"text": "bright left"},
+            pictures=_words_pictures,
+            corruptions=_words_corruptions,
+            metric="accuracy",
+            perfect=lambda: {"accuracy": 1.0},
+            data_options={"count": 4},
+        ),
+    )
+}
