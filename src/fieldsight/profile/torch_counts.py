@@ -260,7 +260,7 @@ def _one_device(todo: Plan, args: Any, kwargs: Any) -> Any:
 
 # -------------------------------------------------------------------------------- borrowing the module
 
-_Saved = tuple[nn.Module, bool, dict[str, Any], list[tuple[Any, Any]]]
+_Saved = tuple[nn.Module, bool, dict[str, Any], list[Any]]
 
 
 @contextmanager
@@ -315,22 +315,29 @@ def _borrowed(module: nn.Module, recorder: _Recorder, meta: bool) -> Iterator[di
                 continue
             part.__dict__.clear()
             part.__dict__.update(attributes)
-            for now, before in containers:
-                _put_back(now, before)
+            for i in range(0, len(containers), 2):
+                if containers[i] or containers[i + 1]:
+                    _put_back(containers[i], containers[i + 1])
         torch.set_rng_state(state)
 
 
-def _containers(attributes: dict[str, Any]) -> list[tuple[Any, Any]]:
-    """The dicts, lists and sets a module holds (parameters, buffers, hooks, its own), each with a copy if not empty."""
-    return [(v, type(v)(v) if v else None) for v in attributes.values() if type(v) in _PLAIN]
+def _containers(attributes: dict[str, Any]) -> list[Any]:
+    """The dicts, lists and sets a module holds (parameters, buffers, hooks, its own), each followed by a copy.
+
+    The copy of an empty one is None. A flat list, because thousands of pairs would call the garbage collector.
+    """
+    found: list[Any] = []
+    for value in attributes.values():
+        if type(value) in _PLAIN:
+            found.append(value)
+            found.append(type(value)(value) if value else None)
+    return found
 
 
 _PLAIN = frozenset({dict, OrderedDict, list, set})
 
 
 def _put_back(now: Any, before: Any) -> None:
-    if not before and not now:
-        return
     now.clear()
     if before and isinstance(now, list):
         now.extend(before)
