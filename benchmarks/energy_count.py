@@ -53,11 +53,12 @@ def main() -> list[dict[str, Any]]:
             "peer_value": 1e3 * middle[peer],
             "ratio": middle[peer] / middle["fieldsight"],
             "goal": GOAL,
+            "goal_on": "ratio, higher is better",
             "command": COMMAND,
         }
         for peer in ("fvcore", "calflops")
     ]
-    rows += [agreement_fvcore(module, picture), agreement_calflops(module, picture)]
+    rows += [agreement_fvcore(module, picture), agreement_calflops(module, picture), small(picture)]
     rows.append(
         {
             "name": "first count in a process",
@@ -67,12 +68,35 @@ def main() -> list[dict[str, Any]]:
             "peer_value": [1e3 * first["fvcore"], 1e3 * first["calflops"]],
             "ratio": None,
             "goal": None,
+            "goal_on": None,
             "command": COMMAND,
         }
     )
     for row in rows:
         print(json.dumps(row, ensure_ascii=False))
     return rows
+
+
+def small(picture: Any) -> dict[str, Any]:
+    """ResNet-18, built and counted: a person waits for it."""
+    import torch
+    from transformers import ResNetConfig, ResNetForImageClassification
+
+    config = ResNetConfig(depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic", num_labels=1000)
+    with torch.device("meta"):
+        module = ResNetForImageClassification(config)
+    times = [timed(lambda: ours(module, picture)) for _ in range(ROUNDS)]
+    return {
+        "name": "count ResNet-18 at 224 x 224 on the meta device",
+        "value": 1e3 * statistics.median(times),
+        "unit": "ms",
+        "peer": None,
+        "peer_value": None,
+        "ratio": None,
+        "goal": 1000.0,
+        "goal_on": "value, lower is better",
+        "command": COMMAND,
+    }
 
 
 def timed(count: Callable[[], Any]) -> float:
@@ -191,6 +215,7 @@ def agreed(
         "peer_value": len(theirs),
         "ratio": same / len(theirs),
         "goal": 1.0,
+        "goal_on": "ratio, higher is better",
         "command": COMMAND,
         "left_out_by_peer": left_out,
         "said_by_peer": skipped,

@@ -49,7 +49,7 @@ sizes = st.integers(1, 4)
     batch=st.integers(1, 2),
     bias=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_convolutions_equal_the_closed_form(
     dims: int,
     groups: int,
@@ -241,6 +241,15 @@ def test_a_failing_forward_leaves_the_module_as_it_was() -> None:
     assert net[0](torch.zeros(1, 3)).shape == (1, 4)
 
 
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_what_only_torch_compile_runs_is_said(device: Any) -> None:
+    from torch.nn.attention.flex_attention import flex_attention
+
+    x = torch.zeros(1, 2, 16, 16)
+    with pytest.raises(DataError, match=r"only torch\.compile runs.*attn_implementation='sdpa'"):
+        count_module(Fn(lambda a: flex_attention(a, a, a)), x, device=device)
+
+
 def test_hooks_a_forward_installs_are_taken_out_again() -> None:
     class Lazy(nn.Module):
         def __init__(self) -> None:
@@ -360,6 +369,7 @@ def test_a_forward_that_looks_at_values_says_where_and_how_else() -> None:
     [
         (nn.Linear(3, 4), (torch.ones(2, 5),), r"aten\.linear.*\(2, 5\) float32: check the example inputs"),
         (nn.Linear(3, 4), (), r"missing 1 required positional argument.*no tensor"),
+        (Fn(lambda x: torch.autograd.grad(x.sum(), x)), (torch.ones(2, requires_grad=True),), "takes gradients"),
         (nn.LazyLinear(3), (torch.ones(2, 5),), "lazy parameter"),
         (nn.Sequential(), (), "failed"),
         ("resnet", (), r"no torch\.nn\.Module"),

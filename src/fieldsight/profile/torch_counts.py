@@ -40,7 +40,8 @@ def count_module(
             (What the forward changes outside its modules, such as files, is out of reach.)
         inputs: what the forward takes; only the shapes and types of tensors matter with ``device="meta"``.
             :func:`example` makes one from a shape.
-        device: ``meta`` runs on shapes; ``cpu`` runs one real forward, for forwards that look at values.
+        device: ``meta`` runs on shapes; ``cpu`` runs one real forward where the module is, for forwards that look at
+            values. In both cases no other thread may use the module meanwhile.
         kernels: True runs torch's meta kernels in place of this package's shape arithmetic: slower, same counts.
         name: name in tables, by default the class name.
         samples: samples that the inputs hold, by default the first dimension of the first tensor.
@@ -217,24 +218,27 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """A forward's exception as a sentence with the way out."""
         reason = str(error).strip().split("\n")[0][:300].rstrip(".") or type(error).__name__
         shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors) or "no tensor"
-        if self.failed is None:
+        operator, where = self.failed or ("", "")
+        place = f" in module '{where}'" if where else f" in {self.name} itself"
+        subject = f"The operator {operator}{place}" if operator else f"The forward of {self.name}"
+        words = str(error).lower()
+        if "does not require grad" in words:
+            return DataError(f"{subject} takes gradients, which are not counted: give the part that does not.")
+        if "higherorderoperator" in words or "flexattention" in words:
             return DataError(
-                f"The forward of {self.name} failed: {type(error).__name__}: {reason}. It got {shapes}: check the "
-                "example inputs."
+                f"{subject} needs an operator that only torch.compile runs: {reason}. Build it with the plain form (in "
+                "transformers, attn_implementation='sdpa')."
             )
-        operator, where = self.failed
-        place = f"in module '{where}'" if where else f"in {self.name} itself"
-        valueless = isinstance(error, NotImplementedError) or any(
-            word in str(error).lower() for word in ("meta tensor", "no data", "meta backend", "data-dependent")
+        valueless = (bool(operator) and isinstance(error, NotImplementedError)) or any(
+            phrase in words for phrase in ("meta tensor", "no data", "meta backend", "data-dependent")
         )
         if self.meta and valueless:
             return DataError(
-                f"The operator {operator} {place} can't run on shapes alone: {reason}. Give real inputs and "
-                "device='cpu' to count one real forward."
+                f"{subject} can't run on shapes alone: {reason}. Give real inputs and device='cpu' to count one real "
+                "forward."
             )
-        return DataError(
-            f"The operator {operator} {place} failed: {reason}. The inputs were {shapes}: check the example inputs."
-        )
+        kind = "" if operator else f"{type(error).__name__}: "
+        return DataError(f"{subject} failed: {kind}{reason}. The inputs were {shapes}: check the example inputs.")
 
 
 def _convolution_kind(args: Any) -> str:
