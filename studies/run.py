@@ -1,4 +1,6 @@
-"""Run recorded studies: ``python studies/run.py SYSTEM [NAME] [--seeds 0,1,2]``; writes ``studies/SYSTEM/NAME.json``."""
+"""Run recorded studies and write ``studies/SYSTEM/NAME.json``.
+
+    python studies/run.py SYSTEM [NAME] [--seeds 0,1,2]
 
 from __future__ import annotations
 

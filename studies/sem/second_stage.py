@@ -128,7 +128,11 @@ def claims(rows: list[dict[str, Any]]) -> dict[str, Any]:
                 if variant != other:
                     for metric in ("mae", "interval_score_val"):
                         p = paired([r[metric] for r in table[other]], [r[metric] for r in own])
-                        entry[f"{metric} against {other}"] = {**vars(p.difference), "p": p.p, "smallest_p": p.smallest_p}
+                        entry[f"{metric} against {other}"] = {
+                            **vars(p.difference),
+                            "p": p.p,
+                            "smallest_p": p.smallest_p,
+                        }
                         tests[f"{epochs}/{variant}/{metric}/{other}"] = p.p
             entry["better_mae_than_baseline"] = sum(
                 r["mae"] < b["mae"] for r, b in zip(own, table["baseline"], strict=True)

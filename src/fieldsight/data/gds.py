@@ -16,11 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.data.files import atomic
+from fieldsight.data.guard import check_layout
 from fieldsight.data.raster import Polygon, rasterize
 from fieldsight.errors import DataError, nearest, unknown
 
 #: More polygons than this in one window are refused: a small file can repeat a cell a billion times.
-MAX_POLYGONS = 20_000_000
+MAX_POLYGONS = 2_000_000
 
 #: Names of drawing layers of processes whose layouts are public; ``layer/datatype``.
 LAYER_NAMES: dict[str, str] = {
@@ -187,6 +188,7 @@ def open_layout(path: str | Path, cell: str | None = None) -> Layout:
     if source.stat().st_size == 0:
         raise DataError(f"'{source}' is empty (0 bytes).")
     oasis = source.suffix.lower().startswith(".oas")
+    check_layout(source, oasis)
     try:
         import warnings
 
@@ -352,11 +354,14 @@ def _unfold(top: Any, layer: Layer, area: NDArray[np.float64] | None) -> Iterato
             placed = np.column_stack([matrix[:, :2] @ placed[:, :2], matrix[:, :2] @ placed[:, 2] + matrix[:, 2]])
             square = np.array([[corners[i, 0], corners[j, 1]] for i in (0, 1) for j in (0, 1)])
             extent = square @ placed[:, :2].T + placed[:, 2]
-            for offset in _offsets(reference) @ matrix[:, :2].T:
-                if _touches(extent.min(axis=0) + offset, extent.max(axis=0) + offset, area):
-                    shifted = placed.copy()
-                    shifted[:, 2] += offset
-                    stack.append((child, shifted))
+            low, high = extent.min(axis=0), extent.max(axis=0)
+            offsets = _offsets(reference) @ matrix[:, :2].T
+            if area is not None:
+                offsets = offsets[((high + offsets > area[0]) & (low + offsets < area[1])).all(axis=1)]
+            for offset in offsets:
+                shifted = placed.copy()
+                shifted[:, 2] += offset
+                stack.append((child, shifted))
 
 
 def _touches(low: NDArray[np.float64], high: NDArray[np.float64], area: NDArray[np.float64] | None) -> bool:
