@@ -3,13 +3,15 @@ all three say the same, operator by operator.
 
     python benchmarks/energy_count.py
 
-All three run in one process on one thread, in turns, on the same module and input; imports and one warm-up are outside
-the clock. The peers run a real forward on values, we on shapes alone. fvcore also gives its table by module and
-operator; calflops gives totals (its per-module table is printed text, which is left out in its favour).
+All run in one process on one thread, in turns, on the same module and input; imports and one warm-up are outside the
+clock. The peers run a real forward on values, we on shapes alone; calflops also runs on a copy of the module on the
+meta device, where fvcore fails. fvcore gives its table by module and operator too; calflops gives totals (its
+per-module table is printed text, which is left out in its favour).
 """
 
 from __future__ import annotations
 
+import copy
 import gc
 import json
 import logging
@@ -32,10 +34,12 @@ def main() -> list[dict[str, Any]]:
     logging.getLogger("fvcore").setLevel(logging.ERROR)
     module = ResNetForImageClassification(ResNetConfig(num_labels=1000)).eval()
     picture = torch.zeros(1, 3, 224, 224)
+    shadow = copy.deepcopy(module).to("meta")
     counters: dict[str, Callable[[], Any]] = {
         "fieldsight": lambda: ours(module, picture),
         "fvcore": lambda: by_fvcore(module, picture),
         "calflops": lambda: by_calflops(module, picture),
+        "calflops on meta": lambda: by_calflops(shadow, picture.to("meta")),
     }
     gc.collect()  # what the imports left behind must not fall into the first count
     first = {name: timed(count) for name, count in counters.items()}
@@ -56,7 +60,7 @@ def main() -> list[dict[str, Any]]:
             "goal_on": "ratio, higher is better",
             "command": COMMAND,
         }
-        for peer in ("fvcore", "calflops")
+        for peer in ("fvcore", "calflops", "calflops on meta")
     ]
     rows += [agreement_fvcore(module, picture), agreement_calflops(module, picture), small(picture)]
     rows.append(

@@ -246,7 +246,7 @@ def test_the_language_model_of_a_multimodal_config_is_counted_and_said() -> None
     [
         ({"hidden_size": None, "vocab_size": None}, "'hidden_size' is missing; 'vocab_size' is missing"),
         ({"hidden_size": "4096"}, "'hidden_size' must be a whole number >= 1, got '4096'"),
-        ({"num_hidden_layers": -3}, "'num_hidden_layers' must be a whole number >= 1, got -3"),
+        ({"num_hidden_layers": -3, "vocab_size": True}, "got True; .*got -3"),
         ({"num_attention_heads": 7, "num_key_value_heads": 7}, "4096 is not a multiple of num_attention_heads 7"),
         ({"num_key_value_heads": 5}, "32 query heads can't share 5"),
         ({"tie_word_embeddings": "no"}, "must be true or false"),

@@ -15,7 +15,7 @@ from typing import Any
 
 from fieldsight.errors import DataError, unknown
 from fieldsight.profile.counts import Counts, Layer
-from fieldsight.profile.transformer import Phase
+from fieldsight.profile.transformer import MOST_LAYERS, Phase
 
 
 def count_built(
@@ -67,9 +67,7 @@ def build(values: Mapping[str, Any], kind: str, where: str = "the config") -> tu
             known = sorted(CONFIG_MAPPING.keys())
             words = unknown("model_type", kind, known).split(" Allowed:")[0]
             raise DataError(f"{where}: {words} The installed transformers knows {len(known)} of them.")
-        plain = {
-            k: v for k, v in values.items() if k not in ("model_type", "torch_dtype", "dtype", "quantization_config")
-        }
+        plain = {k: v for k, v in _harmless(values, where).items() if k != "model_type"}
         try:
             config = CONFIG_MAPPING[kind](**plain)
             with torch.device("meta"):
@@ -82,6 +80,24 @@ def build(values: Mapping[str, Any], kind: str, where: str = "the config") -> tu
                 f"{where}: transformers can't build a '{kind}' from it: {type(error).__name__}: {reason}. Check the "
                 "sizes."
             ) from error
+
+
+def _harmless(values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The config without what could load code or weights from elsewhere, or build without end."""
+    kept: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in _LEFT_OUT or "implementation" in key or "kernel" in key.split("_"):
+            continue
+        deep = "layer" in key or "depth" in key
+        if deep and isinstance(value, int) and value > MOST_LAYERS:
+            raise DataError(f"{where}: '{key}' is {value:,}; at most {MOST_LAYERS:,} are built.")
+        kept[key] = _harmless(value, where) if isinstance(value, Mapping) else value
+    return kept
+
+
+_LEFT_OUT = frozenset(
+    {"torch_dtype", "dtype", "quantization_config", "auto_map", "trust_remote_code", "name_or_path", "_name_or_path"}
+)
 
 
 def _class(transformers: Any, values: Mapping[str, Any], config: Any) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fieldsight.errors import DataError, FieldsightError, unknown
 from fieldsight.profile.counts import Counts
-from fieldsight.profile.transformer import Decoder, Phase, count_decoder
+from fieldsight.profile.transformer import MOST_LAYERS, Decoder, Phase, count_decoder
 
 _MAX_BYTES = 10_000_000
 
@@ -77,6 +77,9 @@ def decoder_from_config(values: Mapping[str, Any], name: str = "", where: str = 
     if kind not in FAMILIES:
         raise DataError(f"{where}: {unknown('model_type', str(kind), FAMILIES)}")
     reader = _Values(values, where)
+    layers = _Values(values, where).size("num_hidden_layers", "n_layer")
+    if layers > MOST_LAYERS:
+        raise DataError(f"{where} can't be read as a model: {layers:,} layers are more than {MOST_LAYERS:,}.")
     made = FAMILIES[kind](reader, name or str(kind))
     reader.done()
     return Decoder(**made)

@@ -24,6 +24,9 @@ from fieldsight.profile.counts import Counts, Layer
 
 Phase = Literal["decode", "prefill"]
 
+#: More blocks than any model has; a config that asks for more is damaged.
+MOST_LAYERS = 2_000
+
 
 @dataclass(frozen=True)
 class Decoder:
@@ -94,6 +97,8 @@ class Decoder:
             for key in ("vocab", "context", "d", "layers", "heads", "kv_heads", "head_dim", "ffn")
             if not isinstance(value := getattr(self, key), int) or isinstance(value, bool) or value < 1
         ]
+        if not problems and self.layers > MOST_LAYERS:
+            problems.append(f"{self.layers:,} layers are more than {MOST_LAYERS:,}")
         if not problems and self.heads % self.kv_heads:
             problems.append(f"{self.heads} query heads can't share {self.kv_heads} key/value heads evenly")
         if not problems and self.experts and not (0 < self.active <= self.experts and self.expert_ffn > 0):

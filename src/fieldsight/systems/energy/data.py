@@ -121,6 +121,7 @@ def model(name: str, context: int | None = None, phase: Phase = "decode") -> Cou
 _NUMBERS = ("weights", "biases", "macs", "inputs", "outputs", "kv", "calls")
 _COLUMNS = ("name", "kind", *_NUMBERS, "share")
 _MOST_ROWS = 1_000_000
+_MOST_BYTES = 200_000_000
 
 
 def read_layers(file: str | Path) -> Counts:
@@ -154,6 +155,8 @@ def read_table(path: Path, allowed: Iterable[str], needed: Iterable[str]) -> lis
     """
     allowed = tuple(allowed)
     try:
+        if path.stat().st_size > _MOST_BYTES:
+            raise DataError(f"'{path}' has more than {_MOST_BYTES // 10**6} MB: that is no table of layers.")
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"'{path}' is no text file: {error.reason} at byte {error.start}. Save it as CSV.") from None
