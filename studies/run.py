@@ -1,6 +1,7 @@
 """Run recorded studies and write ``studies/SYSTEM/NAME.json``.
 
-    python studies/run.py SYSTEM [NAME] [--seeds 0,1,2]
+python studies/run.py SYSTEM [NAME] [--seeds 0,1,2]
+"""
 
 from __future__ import annotations
 
