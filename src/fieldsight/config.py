@@ -55,6 +55,7 @@ class Setting:
     lt: float | None = None
     min_items: int | None = None
     flag: bool = True
+    repeat: bool = False
 
     def limits(self) -> str:
         """The allowed range in words, empty where everything goes."""
@@ -87,6 +88,7 @@ def setting(
     lt: float | None = None,
     min_items: int | None = None,
     flag: bool = True,
+    repeat: bool = False,
 ) -> Any:
     """Declare an option of a :class:`Config`.
 
@@ -97,8 +99,9 @@ def setting(
         ge, gt, le, lt: bounds of the number, or of each number of a tuple.
         min_items: least length of a tuple.
         flag: False keeps it off the command line (TOML and ``--set`` still reach it).
+        repeat: the flag of a tuple may be given several times, each time for one item that may hold commas.
     """
-    known = Setting(help, unit, ge, gt, le, lt, min_items, flag)
+    known = Setting(help, unit, ge, gt, le, lt, min_items, flag, repeat)
     return dataclasses.field(default=default, metadata={_KEY: known})
 
 

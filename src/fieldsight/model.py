@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fieldsight import registry
 from fieldsight.config import Config
 from fieldsight.data.files import atomic_folder, read_json, sha256, write_json
+from fieldsight.data.folders import Item, gather
 from fieldsight.errors import ConfigError, DataError, ModelFileError, unknown
 from fieldsight.predictions import Prediction
 from fieldsight.registry import System
@@ -95,6 +96,13 @@ class Model(ABC):
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """Axes whose size may change after export, by tensor name; by default the batch."""
         return {name: {0: "batch"} for name in self.input_names}
+
+    def items(self, inputs: Any) -> list[Item]:
+        """What people handed in, one by one: files, folders and patterns of the first input's suffixes, or values.
+
+        A system whose input may also be a name (a built-in network, a style) overrides it.
+        """
+        return gather(inputs, self.spec.inputs[0].suffixes)
 
     def read(self, item: Any, options: Any) -> Any:
         """Turn a path or value of the first input into what :meth:`preprocess` takes; by default unchanged."""
@@ -219,16 +227,18 @@ class Model(ABC):
                         tensor.copy_(tensor.to(torch.float16).to(tensor.dtype))
         return self
 
-    def save(self, folder: str | Path, half: bool = False) -> Path:
-        """Write the model folder, whole or not at all.
+    def is_rounded(self) -> bool:
+        """True when float16 holds every weight exactly."""
+        import torch
 
-        Args:
-            folder: where; an older model there is replaced.
-            half: store weights as float16. They must have been rounded before (:meth:`round_weights`), so that
-                calibration and metrics belong to what is stored.
+        floats = [v for v in self.state().values() if v.is_floating_point()]
+        return all(torch.equal(v, v.to(torch.float16).to(v.dtype)) for v in floats)
 
-        Raises:
-            ModelFileError: ``half`` on weights that were not rounded.
+    def save(self, folder: str | Path) -> Path:
+        """Write the model folder, whole or not at all; an older model there is replaced.
+
+        Weights that float16 holds exactly (:meth:`round_weights`) are stored as float16, in half the space; they are
+        computed with in float32 either way.
         """
         import torch
 
@@ -236,7 +246,7 @@ class Model(ABC):
         before = self.fingerprint() if self.networks else ""
         with atomic_folder(target) as temporary:
             weights = self.state()
-            if half:
+            if weights and self.is_rounded():
                 weights = {k: v.to(torch.float16) if v.is_floating_point() else v for k, v in weights.items()}
             info: dict[str, Any] = {
                 "format": FORMAT,
@@ -257,8 +267,6 @@ class Model(ABC):
                 write_json(temporary / f"{name}.json", value)
             if self.card is not None:
                 write_json(temporary / "card.json", self.card.to_dict())
-            if half and load(self.system, temporary, device="cpu").fingerprint() != before:
-                raise ModelFileError("These weights are not float16 values. Call round_weights() before calibrating.")
         return target
 
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 
 from fieldsight import progress
 from fieldsight.config import Config
-from fieldsight.data.folders import Item, gather
+from fieldsight.data.folders import Item
 from fieldsight.errors import DataError
 from fieldsight.model import Model
 from fieldsight.predictions import Prediction
@@ -102,8 +102,7 @@ def predict(
     Raises:
         DataError: nothing to work on; the single input is bad; with ``strict``, the first bad one.
     """
-    first = model.spec.inputs[0]
-    items = gather(inputs, first.suffixes)
+    items = model.items(inputs)
     single = len(items) == 1 and not isinstance(inputs, (list, tuple)) and not _is_folder(inputs)
     outcomes = list(_each(model, items, options, out, strict or single, named, keep=single or out is None))
     if single:
@@ -117,7 +116,7 @@ def run_all(
     model: Model, inputs: Any, options: Config, out: Path | None, strict: bool, named: Mapping[str, Any]
 ) -> Results:
     """Like :func:`predict`, but a single input gives :class:`Results` too, its error inside: for the command line."""
-    items = gather(inputs, model.spec.inputs[0].suffixes)
+    items = model.items(inputs)
     return Results(list(_each(model, items, options, out, strict, named, keep=len(items) == 1 or out is None)))
 
 

@@ -35,7 +35,7 @@ class Written:
 
 
 #: Keyword arguments that belong to the house; all others are options of the verb.
-HOUSE = ("out", "strict", "config_file")
+HOUSE = ("out", "strict", "config_file", "preset")
 
 
 def call(
@@ -48,6 +48,7 @@ def call(
     out: str | Path | None = None,
     strict: bool = False,
     config_file: str | Path | None = None,
+    preset: str | None = None,
     **changes: Any,
 ) -> Any:
     """Run a verb.
@@ -60,6 +61,7 @@ def call(
         out: folder or file to write; without it nothing is written.
         strict: stop at the first bad input instead of skipping it.
         config_file: TOML file with options of the verb.
+        preset: settings to start from, where the verb's options are or extend the system's settings.
         changes: options of the verb, and its other named inputs.
 
     Raises:
@@ -71,7 +73,7 @@ def call(
         wanted = spec.inputs[0].name if verb.needs == "inputs" else "a data folder"
         raise ConfigError(f"{spec.id} {verb.name}: give {wanted}.")
     named = {i.name: changes.pop(i.name) for i in spec.inputs[1:] if verb is spec.main and i.name in changes}
-    chosen = options_of(spec, verb, config_file, changes)
+    chosen = options_of(spec, verb, config_file, changes, model, preset)
     if verb.model and model is None:
         from fieldsight.model import load
 
@@ -92,18 +94,36 @@ def call(
 
 
 def options_of(
-    spec: System, verb: Verb, config_file: str | Path | None = None, changes: Mapping[str, Any] | None = None
+    spec: System,
+    verb: Verb,
+    config_file: str | Path | None = None,
+    changes: Mapping[str, Any] | None = None,
+    model: Model | None = None,
+    preset: str | None = None,
 ) -> Config:
     """The options of a verb from its defaults, a TOML file and changes; later wins.
 
+    Where the options are the system's settings, or extend them, the defaults are those of ``preset``, else the
+    model's own, else the first preset's.
+
     Raises:
-        ConfigError: every problem found.
+        ConfigError: every problem found; a preset for options that have none.
     """
     cls: type[Config] = registry.load(verb.options)
     clash = [o.name for o in options(cls) if o.name in HOUSE]
     assert not clash, f"{spec.id} {verb.name}: {clash} are names of the house"
-    presets = registry.load(spec.presets) if verb.options == spec.config else {}
-    return resolve(cls, presets, None, config_file, changes)
+    presets: Mapping[str, Config] = {}
+    if takes_settings(spec, verb):
+        if model is not None and preset is None:
+            presets = {"the model's": cls.parse(model.config.to_dict())}
+        else:
+            presets = {name: cls.parse(known.to_dict()) for name, known in registry.load(spec.presets).items()}
+    return resolve(cls, presets, preset, config_file, changes)
+
+
+def takes_settings(spec: System, verb: Verb) -> bool:
+    """True where a verb's options are, or extend, the system's settings."""
+    return issubclass(registry.load(verb.options), registry.load(spec.config))
 
 
 def find_input(spec: System, name: str) -> registry.Input:

@@ -49,6 +49,8 @@ def _flag(option: Option, default: Any) -> Flag:
     text = known.help + (f" ({facts})" if facts else "")
     if option.type is bool:
         return Flag(option.name, text, "switch", default="yes" if default else "no")
+    if known.repeat:
+        return Flag(option.name, text, "many", type_name(option.type).removesuffix(",..."))
     shown = "" if default is dataclasses.MISSING or default is None else _shown(default)
     return Flag(option.name, text, "value", type_name(option.type), shown)
 

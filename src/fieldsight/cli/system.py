@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from fieldsight import progress, registry
+from fieldsight import progress, registry, verbs
 from fieldsight.cli.console import print_json, print_rows, say
 from fieldsight.cli.flags import Flag, flags_of, parse
 from fieldsight.config import Config, resolve
@@ -26,8 +26,9 @@ _MODEL = [
 ]
 _OUT = Flag("out", "folder or file to write to; without it nothing is written", metavar="PATH")
 _STRICT = Flag("strict", "stop at the first bad input instead of skipping it", "switch")
+_PRESET = Flag("preset", "options to start from", metavar="NAME")
 _TRAIN = [
-    Flag("preset", "options to start from", metavar="NAME"),
+    _PRESET,
     Flag("run", "run folder; by default a new one below runs/", metavar="DIR"),
     Flag("resume", "continue an unfinished run", metavar="RUN"),
     Flag("init", "start from the weights of a model or run", metavar="MODEL"),
@@ -68,7 +69,7 @@ def _flags(spec: System, verb: Verb) -> list[Flag]:
     if verb.name == "train":
         flags += _TRAIN
     else:
-        flags.append(_OUT)
+        flags += [_OUT, _PRESET] if verbs.takes_settings(spec, verb) else [_OUT]
     if verb.needs == "inputs":
         flags.append(_STRICT)
     taken = {f.name for f in [*flags, *_ANY]}
@@ -78,24 +79,26 @@ def _flags(spec: System, verb: Verb) -> list[Flag]:
 
 
 def _run(spec: System, verb: Verb, given: dict[str, Any]) -> int:
-    from fieldsight import predicting, verbs
+    from fieldsight import predicting
 
     options_class: type[Config] = registry.load(verb.options)
     house = _take(given)
     changes = _changes(given, house.pop("set", ()), options_class)
+    preset = house.get("preset")
     if house.get("print_config"):
-        print(verbs.options_of(spec, verb, house.get("config"), changes).to_toml(), end="")
+        print(verbs.options_of(spec, verb, house.get("config"), changes, None, preset).to_toml(), end="")
         return 0
     subject = house.get("inputs") or house.get("data")
     if verb.needs == "inputs" and not subject:
         raise ConfigError(f"fieldsight {spec.id} {verb.name}: give {spec.inputs[0].name}: {spec.inputs[0].help}.")
     # look at the options before loading a model: a typing error should not cost seconds
-    chosen = verbs.options_of(spec, verb, house.get("config"), changes)
+    chosen = verbs.options_of(spec, verb, house.get("config"), changes, None, preset)
     model = None
     if verb.model:
         from fieldsight.model import load
 
         model = load(spec.id, house.get("model"), house.get("device") or "auto")
+        chosen = verbs.options_of(spec, verb, house.get("config"), changes, model, preset)
         if model.networks and not house.get("quiet"):
             say(model.describe())
     out = Path(house["out"]) if house.get("out") else None
@@ -109,7 +112,7 @@ def _run(spec: System, verb: Verb, given: dict[str, Any]) -> int:
         named = {i.name: given[i.name] for i in spec.inputs[1:] if verb is spec.main and i.name in given}
         result = verbs.call(
             spec, verb.name, model, single, out=out, strict=bool(house.get("strict")),
-            config_file=house.get("config"), **changes, **named,
+            config_file=house.get("config"), preset=preset, **changes, **named,
         )  # fmt: skip
         if out is not None and hasattr(result, "save") and not getattr(result, "saved", False):
             result = _Saved(result, result.save(out))
