@@ -34,7 +34,9 @@ def main() -> int:
         path = HERE / "results" / f"{name}.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(record, indent=1) + "\n")
-        print_rows({c: u for c, u in COLUMNS.items() if c != "command"}, [{k: r.get(k) for k in COLUMNS} for r in rows], name)
+        print_rows(
+            {c: u for c, u in COLUMNS.items() if c != "command"}, [{k: r.get(k) for k in COLUMNS} for r in rows], name
+        )
     return 0
 
 

@@ -39,9 +39,10 @@ def main() -> int:
         return 2
     for name in names:
         study = load(given.system, name)
+        code = studies.code_hash(given.system)  # what runs now, whatever is edited meanwhile
         seeds = tuple(int(s) for s in given.seeds.split(",")) if given.seeds else None
         result = study.run(seeds) if seeds else study.run()
-        print(studies.record(given.system, name, result))
+        print(studies.record(given.system, name, result, code))
     return 0
 
 

@@ -45,12 +45,13 @@ def code_hash(system: str) -> str:
     return digest.hexdigest()[:16]
 
 
-def record(system: str, name: str, result: Mapping[str, Any]) -> Path:
+def record(system: str, name: str, result: Mapping[str, Any], code: str = "") -> Path:
     """Write a study's result with all that makes it checkable.
 
     Args:
         system: a system id.
         name: the study.
+        code: :func:`code_hash` taken when the study began; now's by default.
         result: claim, seeds, values per seed, intervals, controls: plain values.
     """
     home = folder()
@@ -63,7 +64,7 @@ def record(system: str, name: str, result: Mapping[str, Any]) -> Path:
             "command": command_line(),
             "commit": commit(),
             "date": now(),
-            "code": code_hash(system),
+            "code": code or code_hash(system),
             "versions": versions(),
             "machine": machine(),
             **result,

@@ -110,8 +110,11 @@ def options_of(
         ConfigError: every problem found; a preset for options that have none.
     """
     cls: type[Config] = registry.load(verb.options)
-    clash = [o.name for o in options(cls) if o.name in HOUSE]
+    own = {o.name for o in options(cls)}
+    clash = own & {*HOUSE} - {"preset"}
     assert not clash, f"{spec.id} {verb.name}: {clash} are names of the house"
+    if preset is not None and "preset" in own:  # a verb may have an option of that name, as make-data has
+        changes, preset = {**(changes or {}), "preset": preset}, None
     presets: Mapping[str, Config] = {}
     if takes_settings(spec, verb):
         if model is not None and preset is None:

@@ -116,6 +116,7 @@ SPEC = System(
     ),
     traits=frozenset({"learns", "exports"}),
     demo=f"{_HERE}.studio:demo",
+    examples=f"{_HERE}.studio:examples",
     page=f"{_HERE}.studio:page",
     defaults=("base", "paper"),
 )

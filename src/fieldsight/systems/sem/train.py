@@ -65,7 +65,10 @@ def load_splits(config: SemConfig, data: Path | None) -> Splits:
 
 
 def train_baseline(model: SemModel, splits: Splits, run: Run | None) -> None:
-    """Stage 1: every network on the training layouts in all positions, best epoch by validation loss (Eqs. 1, 2)."""
+    """Stage 1: every network on the training layouts in all positions, best epoch by validation loss (Eqs. 1, 2).
+
+    Ends with weights that float16 holds exactly: all that is measured afterwards belongs to what is stored.
+    """
     config = model.config
     pairs = splits["train"] if config.fit_on == "train" else [*splits["train"], *splits["calibration"]]
     for name, network in model.networks.items():
@@ -84,6 +87,7 @@ def train_baseline(model: SemModel, splits: Splits, run: Run | None) -> None:
             validate=lambda s, watched=watched: {"val_loss": _mean_loss(config, s.net, watched)},  # type: ignore[misc]
             stop=EarlyStop("val_loss", patience=config.epochs + 1),
         )
+    model.round_weights()
 
 
 def second_stage(
@@ -102,6 +106,7 @@ def second_stage(
         assert isinstance(network, ShallowUNet)
         label = name if key == "net" else f"{name}-{key}"
         _finetune(tuned, network, pool, stage, calibration.q, run, label)
+    tuned.round_weights()
     if recalibrate == "none":
         import dataclasses
 
