@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -114,6 +114,15 @@ class Hardware:
         if precision not in self.mac:
             raise ConfigError(unknown(f"precision of the profile '{self.name}'", precision, self.mac))
         return self.mac[precision].value
+
+    def with_constants(self, precision: str, pj_per_bit: float | None, pj_per_mac: float | None) -> Hardware:
+        """The profile with its memory energy, or that of a MAC in one format, set by hand; None leaves it."""
+        dram, mac, in_memory, by_hand = self.dram, dict(self.mac), self.in_memory, "set by hand"
+        if pj_per_bit is not None:
+            dram = replace(dram, pj_per_bit=Number(pj_per_bit, pj_per_bit, pj_per_bit, by_hand))
+        if pj_per_mac is not None:
+            mac[precision], in_memory = Number(pj_per_mac, pj_per_mac, pj_per_mac, by_hand), None
+        return replace(self, dram=dram, mac=mac, in_memory=in_memory)
 
     def level(self, needed: float) -> Memory | None:
         """The smallest on-chip level that holds that many bytes, or None."""

@@ -45,7 +45,7 @@ class Workload:
         name: of the network.
         unit: what a sample is.
         weights: ``(elements, share)`` pairs: parameters by the part of them that one sample touches.
-        lookup: ``(table, rows)`` elements of embeddings charged by row: fetched is the lesser of the table and B rows.
+        lookup: ``(table, rows)`` elements of each embedding charged by row: fetched is the lesser of table and B rows.
         macs, kv, activations: per sample.
         largest: activation elements that the largest operator reads and writes.
         act_joules: the paper's constant in place of the count, or None.
@@ -54,7 +54,7 @@ class Workload:
     name: str
     unit: str
     weights: tuple[tuple[float, float], ...]
-    lookup: tuple[float, float]
+    lookup: tuple[tuple[float, float], ...]
     macs: float
     kv: float
     activations: float
@@ -64,13 +64,13 @@ class Workload:
     @property
     def params(self) -> float:
         """All stored parameters."""
-        return sum(n for n, _ in self.weights) + self.lookup[0]
+        return sum(n for n, _ in (*self.weights, *self.lookup))
 
     def fetched(self, batch: Any) -> Any:
         """Expected parameters fetched for a batch: with experts, those that any of the samples is sent to."""
         dense = sum(n for n, share in self.weights if share >= 1)
         routed = sum(n * (1 - (1 - share) ** batch) for n, share in self.weights if share < 1)
-        return dense + routed + np.minimum(self.lookup[0], batch * self.lookup[1])
+        return dense + routed + sum(np.minimum(table, batch * rows) for table, rows in self.lookup)
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,8 @@ class Energy:
         threshold: FLOPs per parameter above which computing costs more than weights (R8).
         crossover: batch at which MACs cost as much as weights (R9); inf without MACs.
         act_level: where activations were charged.
+        held: samples that share a fetch of the weights.
+        rates: J per weight fetched, per MAC, per activation written (and read), per cached value read; after scaling.
         notes: what a reader must know.
     """
 
@@ -117,6 +119,8 @@ class Energy:
     threshold: float
     crossover: float
     act_level: str
+    held: int = 1
+    rates: Mapping[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=())
 
     @property
@@ -229,6 +233,12 @@ def energy(
     one = {k: float(v) for k, v in bill_parts(work, bill, 1, place).items()}
     fetch = float(bill_parts(work, bill, held, place)["weight"]) * math.ceil(batch / held)
     weight, mac = (one[k] * kept * factors[k] for k in ("weight", "mac"))
+    rates = {
+        "weight": bill.w_bits * bill.weight_bit * _PJ * kept * factors["weight"],
+        "mac": bill.mac * _PJ * kept * factors["mac"],
+        "activation": one["activation"] / work.activations * factors["activation"] if work.activations else 0.0,
+        "kv": bill.kv_bits * bill.kv_bit * _PJ * factors["kv"],
+    }
     return Energy(
         name=work.name,
         hardware=profile.name,
@@ -242,11 +252,44 @@ def energy(
         kv=batch * one["kv"] * factors["kv"],
         params=work.params,
         macs=work.macs,
-        threshold=2 * bill.w_bits * bill.weight_bit / bill.mac if bill.mac else math.inf,
+        threshold=2 * rates["weight"] / rates["mac"] if rates["mac"] else math.inf,
         crossover=weight / mac if mac else math.inf,
         act_level=bill.act_level,
+        held=held,
+        rates=rates,
         notes=(*notes, *more, *(counts.warnings() if counts.unknown else ())),
     )
+
+
+def by_layer(counts: Counts, one: Energy, embedding: Literal["full", "rows"] = "full") -> tuple[dict[str, float], ...]:
+    """The exact energy of a batch by layer and part in J, in the order of ``counts.layers``; the sums are the totals.
+
+    Args:
+        counts: what ``one`` was computed from.
+        one: from :func:`energy` with the exact convention.
+        embedding: as there.
+
+    Raises:
+        ConfigError: another convention, whose rounded numbers belong to no layer.
+    """
+    if one.convention != "exact":
+        raise ConfigError(f"Only exact counts have layers; the convention '{one.convention}' has totals.")
+    n, fetches = max(counts.samples, 1), math.ceil(one.batch / one.held)
+    found = []
+    for x in counts.layers:
+        share = 1 - (1 - x.share) ** one.held if x.share < 1 else 1.0
+        fetched = x.params * share
+        if embedding == "rows" and x.kind == "embedding" and not x.macs:
+            fetched = min(float(x.params), one.held * min(x.outputs, x.params) / n)
+        found.append(
+            {
+                "weight": fetched * fetches * one.rates["weight"],
+                "mac": one.batch * x.macs / n * one.rates["mac"],
+                "activation": one.batch * x.outputs / n * one.rates["activation"] if x.macs else 0.0,
+                "kv": one.batch * x.kv / n * one.rates["kv"],
+            }
+        )
+    return tuple(found)
 
 
 def placement(work: Workload, convention: Convention, act: Act | None) -> tuple[Act, tuple[str, ...]]:
@@ -277,13 +320,13 @@ def workload(
     for layer in counts.layers:
         if layer not in tables:
             by_share[layer.share] = by_share.get(layer.share, 0.0) + layer.params
-    lookup = (float(sum(x.params for x in tables)), sum(min(x.outputs, x.params) for x in tables) / n)
+    lookup = tuple((float(x.params), min(x.outputs, x.params) / n) for x in tables)
     macs, kv = counts.macs / n, counts.kv / n
     notes: tuple[str, ...] = ()
     act = counts.paper.act_joules if counts.paper else None
     if convention == "paper":
         if counts.paper is not None:
-            by_share, lookup = {1.0: counts.paper.params}, (0.0, 0.0)
+            by_share, lookup = {1.0: counts.paper.params}, ()
             macs, kv = counts.paper.macs, counts.paper.kv
         else:
             head = sum(x.macs for x in counts.layers if x.name == "head") / n

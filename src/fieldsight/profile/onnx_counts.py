@@ -30,14 +30,19 @@ _LARGE = 1024  # elements above which an initialiser is no shape or index and ma
 _WEIGHTS = {1, 10, 11, 16, 17, 18, 19, 20, 23, 2, 3, 21, 22, 25, 26}
 
 
-def count_onnx(model: str | Path | Any, shapes: Mapping[str, Sequence[int]] | None = None, *, name: str = "") -> Counts:
+def count_onnx(
+    model: str | Path | Any,
+    shapes: Mapping[str, Sequence[int]] | Sequence[Sequence[int]] | None = None,
+    *,
+    name: str = "",
+) -> Counts:
     """Count the parameters, MACs and activations of an ONNX model.
 
     Args:
         model: a file, or a loaded ``onnx.ModelProto`` (which is not changed). Weights kept in other files need not be
             there.
         shapes: shapes for inputs whose own shape is dynamic, missing or not the wanted one: ``{"input": (1, 3, 224,
-            224)}``.
+            224)}``; or a list of shapes in the order of the inputs.
         name: name in tables, by default the file's or the graph's.
 
     Returns:
@@ -58,7 +63,7 @@ def count_onnx(model: str | Path | Any, shapes: Mapping[str, Sequence[int]] | No
         raise DataError(f"'{where}' holds no graph: it is empty, or no ONNX model. Export it again.")
     title = name or (Path(model).stem if isinstance(model, (str, Path)) else proto.graph.name or "onnx")
     try:
-        return _Reader(onnx, proto, where, shapes or {}).counts(title)
+        return _Reader(onnx, proto, where, shapes if isinstance(shapes, Mapping) else list(shapes or ())).counts(title)
     except FieldsightError:
         raise
     except Exception as error:
@@ -95,7 +100,9 @@ def _load(onnx: Any, path: Path) -> Any:
 class _Reader:
     """One model: shapes first, then a walk over the nodes."""
 
-    def __init__(self, onnx: Any, proto: Any, where: str, shapes: Mapping[str, Sequence[int]]) -> None:
+    def __init__(
+        self, onnx: Any, proto: Any, where: str, shapes: Mapping[str, Sequence[int]] | list[Sequence[int]]
+    ) -> None:
         self.onnx, self.where = onnx, where
         self.notes: list[str] = []
         self.constants: dict[str, tuple[Size, int]] = {}  # parameter tensors: shape and element type
@@ -111,7 +118,7 @@ class _Reader:
 
     # ------------------------------------------------------------------------------------------ shapes
 
-    def _infer(self, proto: Any, shapes: Mapping[str, Sequence[int]]) -> Any:
+    def _infer(self, proto: Any, shapes: Mapping[str, Sequence[int]] | list[Sequence[int]]) -> Any:
         """The graph with inferred shapes, without the bulk of its weights."""
         onnx, graph = self.onnx, proto.graph
         for tensor in graph.initializer:
@@ -119,6 +126,11 @@ class _Reader:
         for sparse in graph.sparse_initializer:
             self._constant(sparse.values.name, tuple(sparse.dims), sparse.values.data_type)
         self.inputs = [i for i in graph.input if i.name not in self.constants]
+        if not isinstance(shapes, Mapping):
+            if len(shapes) > len(self.inputs):
+                names = ", ".join(i.name for i in self.inputs)
+                raise DataError(f"'{self.where}': {len(shapes)} shapes for {len(self.inputs)} inputs: {names}.")
+            shapes = {i.name: shape for i, shape in zip(self.inputs, shapes, strict=False)}
         light = onnx.ModelProto()
         light.ir_version = proto.ir_version
         light.opset_import.extend(proto.opset_import)

@@ -23,6 +23,7 @@ from fieldsight.profile.joules import (
     Workload,
     bill_parts,
     costs,
+    energy,
     placement,
     workload,
 )
@@ -68,6 +69,7 @@ def sweep(
     pj_per_mac: npt.ArrayLike | None = None,
     w_bits: npt.ArrayLike | None = None,
     kv_bits: npt.ArrayLike | None = None,
+    a_bits: float | None = None,
     precision: str = "int8",
     convention: Convention = "exact",
     act: Act | None = None,
@@ -83,12 +85,13 @@ def sweep(
         pj_per_bit: energy of a weight and KV bit.
         pj_per_mac: energy of a MAC.
         w_bits, kv_bits: bits of a weight and of a cached value.
+        a_bits: bits of an activation, one number.
         precision, convention, act: as in :func:`~fieldsight.profile.joules.energy`.
 
     Raises:
         ConfigError: an unknown part, a value that is not finite or out of range; shapes that do not broadcast.
     """
-    base, work, bill, place = _resolved(counts, load_hardware(hardware), precision, convention, act)
+    base, work, bill, place = _resolved(counts, load_hardware(hardware), precision, convention, act, a_bits=a_bits)
     factors = {part: (scale or {}).get(part, 1.0) for part in PARTS}
     given = {
         "batch": batch,
@@ -146,11 +149,16 @@ def _arrays(given: Mapping[str, Any], strange: set[str], lonely_context: bool) -
 
 
 def _resolved(
-    counts: Counts | Decoder, profile: Hardware, precision: str, convention: Convention, act: Act | None
+    counts: Counts | Decoder,
+    profile: Hardware,
+    precision: str,
+    convention: Convention,
+    act: Act | None,
+    **bits: Any,
 ) -> tuple[Counts | Decoder, Workload, Costs, Act]:
     work, _ = workload(count_decoder(counts) if isinstance(counts, Decoder) else counts, convention)
     place, _ = placement(work, convention, act)
-    return counts, work, costs(work, profile, precision, act=place), place
+    return counts, work, costs(work, profile, precision, act=place, **bits), place
 
 
 # ---------------------------------------------------------------------------------------------- regimes
@@ -182,32 +190,30 @@ class Regime:
 
 
 def regime(
-    counts: Counts | Decoder,
-    hardware: str | Hardware = DEFAULT,
-    *,
-    precision: str = "int8",
-    convention: Convention = "exact",
+    counts: Counts | Decoder, hardware: str | Hardware = DEFAULT, *, decoder: Decoder | None = None, **terms: Any
 ) -> Regime:
     """Bound class, crossovers and break-even context (R7 to R9).
 
     Args:
-        counts: counts, or a :class:`Decoder` at its longest context; only the latter has a break-even context.
-        hardware, precision, convention: as in :func:`~fieldsight.profile.joules.energy`.
+        counts: counts, or a :class:`Decoder` at its longest context.
+        hardware: profile or its name.
+        decoder: the shape behind the counts; only with it is there a break-even context.
+        terms: precision, convention, bits, scale and the rest of :func:`~fieldsight.profile.joules.energy` but the
+            batch.
     """
-    _, work, bill, place = _resolved(counts, load_hardware(hardware), precision, convention, "none")
-    one = bill_parts(work, bill, 1, place)
-    weight, mac, kv = (float(one[k]) for k in ("weight", "mac", "kv"))
+    one = energy(counts, hardware, 1, **{**terms, "act": "none"})
+    weight, mac, kv = one.weight, one.mac, one.kv
+    shape = counts if isinstance(counts, Decoder) else decoder
     each, even = 0.0, math.inf
-    if isinstance(counts, Decoder):
-        rule = 1e9 / 2**29 if convention == "paper" else 1.0
-        joules = rule * bill.kv_bits * bill.kv_bit * _PJ
-        each = float(decode_macs_kv(counts, 1)[1]) * joules
-        even = _break_even(counts, weight, joules)
+    if shape is not None:
+        joules = one.rates["kv"] * (1e9 / 2**29 if one.convention == "paper" else 1.0)
+        each = float(decode_macs_kv(shape, 1)[1]) * joules
+        even = _break_even(shape, weight, joules) if joules else math.inf
     return Regime(
-        bound="compute" if mac > weight + kv else "memory",
-        threshold=2 * bill.w_bits * bill.weight_bit / bill.mac if bill.mac else math.inf,
-        intensity=2 * work.macs / work.params if work.params else math.inf,
-        mac_equals_weight=weight / mac if mac else math.inf,
+        bound=one.bound,
+        threshold=one.threshold,
+        intensity=one.intensity,
+        mac_equals_weight=one.crossover,
         kv_equals_weight=weight / kv if kv else math.inf,
         compute_bound_from=weight / (mac - kv) if mac > kv else math.inf,
         break_even_context=even,
@@ -255,12 +261,14 @@ def roofline(
     precision: str = "int8",
     bandwidth_gb_s: float | None = None,
     peak_gmac_s: float | None = None,
+    **bits: Any,
 ) -> Time:
     """Time of one batch as the larger of moving its DRAM bytes and computing its MACs.
 
     Args:
         counts, hardware, batch, precision: as in :func:`~fieldsight.profile.joules.energy`.
         bandwidth_gb_s, peak_gmac_s: in place of the profile's.
+        bits: ``w_bits``, ``a_bits``, ``kv_bits``.
 
     Raises:
         ConfigError: neither the profile nor the arguments give both rates.
@@ -275,7 +283,7 @@ def roofline(
         if rate is None or not rate > 0:
             raise ConfigError(f"A roofline on '{profile.name}' needs {what} > 0, got {rate}.")
         rates.append(rate)
-    _, work, bill, _ = _resolved(counts, profile, precision, "exact", "auto")
+    _, work, bill, _ = _resolved(counts, profile, precision, "exact", "auto", **bits)
     moved = float(work.fetched(batch)) * bill.w_bits * profile.weight_factor.value + batch * work.kv * bill.kv_bits
     if bill.act_level == profile.dram.name:
         moved += batch * 2 * work.activations * bill.a_bits
@@ -295,6 +303,7 @@ def generation(
     batch: int = 1,
     precision: str = "fp16",
     attention: Literal["dense", "causal"] = "causal",
+    **bits: Any,
 ) -> dict[str, float]:
     """Joules of a whole answer: one pass over the prompt, then token by token.
 
@@ -307,6 +316,7 @@ def generation(
         hardware, precision: as in :func:`~fieldsight.profile.joules.energy`.
         batch: sequences in parallel.
         attention: pairs of tokens counted in the prompt's pass.
+        bits: ``w_bits``, ``a_bits``, ``kv_bits``.
 
     Returns:
         ``prefill``, ``decode``, ``total`` and ``per_token`` in J for the batch, and ``decode_<part>``.
@@ -316,11 +326,9 @@ def generation(
     """
     if min(prompt, tokens, batch) < 1:
         raise ConfigError(f"prompt, tokens and batch must be >= 1, got {prompt}, {tokens} and {batch}.")
-    from fieldsight.profile.joules import energy
-
     first = count_decoder(model, prompt, "prefill", attention=attention, logits="last")
-    begin = energy(first, hardware, batch, precision=precision).total
-    steps = sweep(model, hardware, batch=batch, context=prompt + np.arange(1, tokens), precision=precision)
+    begin = energy(first, hardware, batch, precision=precision, **bits).total
+    steps = sweep(model, hardware, batch=batch, context=prompt + np.arange(1, tokens), precision=precision, **bits)
     parts = {f"decode_{part}": float(getattr(steps, part).sum()) for part in PARTS}
     decode = sum(parts.values())
     total = begin + decode
@@ -365,41 +373,40 @@ def sensitivity(
     hardware: str | Hardware = DEFAULT,
     batch: int = 1,
     *,
-    precision: str = "int8",
-    convention: Convention = "exact",
-    act: Act | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
     draws: int = 10_000,
     seed: int = 0,
+    **terms: Any,
 ) -> Sensitivity:
     """Tornado and Monte-Carlo over the profile's ranges.
 
     Args:
-        counts, hardware, batch, precision, convention, act: as in :func:`~fieldsight.profile.joules.energy`.
+        counts, hardware, batch: as in :func:`~fieldsight.profile.joules.energy`.
         ranges: other ranges for ``memory`` (pJ/bit), ``mac`` (pJ) and ``activation`` (pJ/bit).
         draws: Monte-Carlo samples.
         seed: of the draws.
+        terms: precision, convention, bits, scale and the rest of :func:`~fieldsight.profile.joules.energy`.
 
     Raises:
         ConfigError: an unknown or empty range.
     """
     profile = load_hardware(hardware)
-    _, work, bill, place = _resolved(counts, profile, precision, convention, act)
-    known = {"memory": _span(profile.dram.pj_per_bit), "mac": _mac_span(profile, precision, bill.mac)}
-    level = next((m.pj_per_bit for m in profile.sram if m.name == bill.act_level), None)
+    one = energy(counts, profile, batch, **terms)
+    nominal = {"memory": profile.dram.pj_per_bit.value, "mac": profile.mac_pj(one.precision, *_mac_bits(terms))}
+    known = {"memory": _span(profile.dram.pj_per_bit), "mac": _mac_span(profile, one.precision, nominal["mac"])}
+    level = next((m.pj_per_bit for m in profile.sram if m.name == one.act_level), None)
     if level is not None:
-        known["activation"] = _span(level)
+        known["activation"], nominal["activation"] = _span(level), level.value
     for key, (low, high) in (ranges or {}).items():
         if key not in known or not 0 <= low <= high:
             raise ConfigError(f"No range '{key}' from {low} to {high}: {', '.join(known)} have one, low <= high.")
         known[key] = (low, high)
-    nominal = {"memory": bill.kv_bit, "mac": bill.mac, "activation": bill.act_bit}
-    base = {k: np.asarray(v, dtype=np.float64) for k, v in bill_parts(work, bill, batch, place).items()}
+    base = {k: np.asarray(v, dtype=np.float64) for k, v in one.parts.items()}
+    spilled = "activation" if level is not None else "memory" if one.act_level == profile.dram.name else None
 
     def at(**values: Any) -> dict[str, Any]:
         """Every part is proportional to its constant."""
         ratio = {k: values.get(k, nominal[k]) / nominal[k] if nominal[k] else 1.0 for k in nominal}
-        spilled = "memory" if level is None and place in ("auto", "dram") else "activation" if level else None
         return {
             "weight": base["weight"] * ratio["memory"],
             "mac": base["mac"] * ratio["mac"],
@@ -426,6 +433,10 @@ def sensitivity(
         total=(float(quantiles[0]), float(quantiles[1]), float(quantiles[2])),
         tornado=tuple(sorted(swings, key=lambda s: -abs(s.total_high - s.total_low))),
     )
+
+
+def _mac_bits(terms: Mapping[str, Any]) -> tuple[float | None, float | None]:
+    return terms.get("w_bits"), terms.get("a_bits")
 
 
 def _span(number: Number) -> tuple[float, float]:
