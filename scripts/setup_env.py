@@ -70,7 +70,18 @@ def install(python: Path, extras: str, torch: str) -> None:
     pins = [] if torch == "any" else ["-c", str(ROOT / "constraints.txt")]
     if run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv"], quiet=True) == 0:
         with pip_settings(python) as environment:
-            command: list[str | Path] = [python, "-m", "uv", "pip", "install", "--quiet", "--python", python, *pins, *target]
+            command: list[str | Path] = [
+                python,
+                "-m",
+                "uv",
+                "pip",
+                "install",
+                "--quiet",
+                "--python",
+                python,
+                *pins,
+                *target,
+            ]
             if run(command, environment) == 0:
                 return
         print("uv could not install it; trying pip …", flush=True)
