@@ -143,8 +143,9 @@ def sem_verdict() -> str:
     return (
         f"After {short} epoch of baseline the second stage lowers test MAE in {wins} of {seeds} seeds; after {long} "
         f"epochs in {late} of {seeds}. The outlier weights move MAE by {-gap['value']:+.5f} against gamma 1, and plain "
-        f"continued training on the training pictures gives {more['value']:+.5f} against the paper's second stage. What helps is "
-        f"more training and a falling learning rate, so the recipe that ships is *{recipes['claims']['winner']}*.\n"
+        f"continued training on the training pictures gives {more['value']:+.5f} against the paper's second stage. "
+        "What helps is more training and a falling learning rate, so the recipe that ships is "
+        f"*{recipes['claims']['winner']}*.\n"
     )
 
 

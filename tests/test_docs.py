@@ -43,7 +43,7 @@ def test_what_a_page_shows_runs_in_order(page: Path, tmp_path: Path, monkeypatch
                     assert main(words[1:]) == 0, line
         elif language == "python":
             code = compile(text, str(page.name), "exec")
-            exec(code, {"__name__": "page"})
+            exec(code, {"__name__": "page"})  # noqa: S102  our own pages, read from the checkout
 
 
 def _bring_inputs(folder: Path) -> None:
@@ -53,7 +53,7 @@ def _bring_inputs(folder: Path) -> None:
     from fieldsight.data.gds import write_polygons
 
     bar = np.array([[0, 0], [170, 0], [170, 1200], [0, 1200]], float)
-    write_polygons(folder / "cell.gds", [bar + [400 * n, 0] for n in range(3)], (67, 20))
+    write_polygons(folder / "cell.gds", [bar + np.array([400 * n, 0]) for n in range(3)], (67, 20))
 
 
 def test_tables_are_what_the_records_say() -> None:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from fieldsight import conformal
 from fieldsight.errors import DataError, ModelFileError
 from fieldsight.systems.sem import metrology
@@ -16,8 +19,6 @@ from fieldsight.systems.sem.model import Graph, ShallowUNet, bounds, freeze, par
 from fieldsight.systems.sem.options import PredictOptions
 from fieldsight.systems.sem.predict import SemModel
 from fieldsight.systems.sem.train import load_splits, second_stage, train_baseline
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 Y = torch.tensor([0.2, 0.5, 0.8, 0.9], dtype=torch.float64)
 LO = torch.tensor([0.3, 0.4, 0.7, 0.85], dtype=torch.float64)

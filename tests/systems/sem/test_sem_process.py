@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.sem import process
 from fieldsight.systems.sem.config import Exposure, Imprint, Recipe, Rules
@@ -34,13 +35,13 @@ def test_numbers_of_the_specification() -> None:
 
 
 def test_creep_goes_over_into_the_maxwell_liquid() -> None:
-    assert process.creep(0.02, 1e6, 5000, 0.02, 1e-9) == pytest.approx(process.creep(0.02, 1e6, 5000, 0.02, 0.0), rel=1e-6)
+    assert process.creep(0.02, 1e6, 5000, 0.02, 1e-9) == pytest.approx(
+        process.creep(0.02, 1e6, 5000, 0.02, 0.0), rel=1e-6
+    )
 
 
 def test_same_seed_same_bytes_other_seed_other_bytes() -> None:
-    pictures = [
-        process.simulate(bar(), 2.0, Recipe(), np.random.default_rng(seed)).sem.tobytes() for seed in (3, 3, 4)
-    ]
+    pictures = [process.simulate(bar(), 2.0, Recipe(), np.random.default_rng(seed)).sem.tobytes() for seed in (3, 3, 4)]
     assert pictures[0] == pictures[1]
     assert pictures[0] != pictures[2]
 
