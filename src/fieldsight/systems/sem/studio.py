@@ -57,7 +57,7 @@ def examples() -> Sequence[Example]:
         for name, layer, words in _REAL:
             path = root / "sky130_fd_sc_hd" / "cells" / f"{name}.gds"
             if path.is_file():
-                found.append(Example(words, "real", partial(_copy, path), {"layer": layer}))
+                found.append(Example(words, "real", partial(_copy, path), options={"layer": layer}))
     found += [Example(words, "drawn", partial(_draw_layout, family)) for family, words in _DRAWN.items()]
     return found
 
@@ -105,17 +105,17 @@ def page(context: PageContext) -> None:
 def _look_closer(context: PageContext, tab: Any) -> None:
     import gradio as gr
 
-    with tab.above:
+    with tab.right.above:
         layer = gr.Radio(list(LAYERS), value="Overview", show_label=False, container=False, visible=False)
-    with tab.below:
+    with tab.right.below:
         legend = gr.HTML("", elem_classes="fs-html")
         with gr.Column(visible=False) as scan:
             with gr.Row():
                 axis = gr.Radio(["across", "down"], value="across", label="Line scan", scale=2, min_width=170)
                 place = gr.Slider(0, 1, value=0, step=1, label="Position [px]", scale=5, min_width=200)
             plot = gr.HTML("", elem_classes="fs-html fs-svg fs-plot")
-    outputs = [tab.picture, legend, plot]
-    inputs = [tab.key, tab.which, layer, axis, place]
+    outputs = [tab.right.picture, legend, plot]
+    inputs = [tab.right.key, tab.right.which, layer, axis, place]
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 
     def opened(key: str, number: Any) -> tuple[Any, ...]:
@@ -144,12 +144,14 @@ def _look_closer(context: PageContext, tab: Any) -> None:
 
     pressed.__annotations__["event"] = gr.SelectData
     everything = [layer, scan, axis, place, *outputs]
-    tab.key.change(opened, [tab.key, tab.which], everything, **quiet)
-    tab.which.input(opened, [tab.key, tab.which], everything, **quiet)
-    axis.input(turned, [tab.key, tab.which, axis], place, **quiet).then(moved, inputs, outputs, **quiet)
+    tab.right.key.change(opened, [tab.right.key, tab.right.which], everything, **quiet)
+    tab.right.which.input(opened, [tab.right.key, tab.right.which], everything, **quiet)
+    axis.input(turned, [tab.right.key, tab.right.which, axis], place, **quiet).then(moved, inputs, outputs, **quiet)
     layer.input(moved, inputs, outputs, **quiet)
     place.input(moved, inputs, outputs, trigger_mode="always_last", **quiet)
-    tab.picture.select(pressed, [tab.key, tab.which, layer, axis], place, **quiet).then(moved, inputs, outputs, **quiet)
+    tab.right.picture.select(pressed, [tab.right.key, tab.right.which, layer, axis], place, **quiet).then(
+        moved, inputs, outputs, **quiet
+    )
 
 
 def _offer_layers(context: PageContext, tab: Any) -> None:
@@ -158,14 +160,13 @@ def _offer_layers(context: PageContext, tab: Any) -> None:
 
     from fieldsight.studio import render
     from fieldsight.studio.guard import uploaded
-    from fieldsight.studio.pages import uploads
 
-    file, layer, cell = tab.inputs["layout"], tab.field("layer"), tab.field("cell")
+    file, layer, cell = tab.left.inputs["layout"], tab.field("layer"), tab.field("cell")
 
     def look(value: Any, chosen: str | None, named: str | None) -> tuple[Any, Any]:
         paths = value if isinstance(value, list) else [value] if value else []
         try:
-            layouts = [p for p in (uploaded(v, uploads(context)) for v in paths) if _is_layout(p)]
+            layouts = [p for p in (uploaded(v, context.uploads) for v in paths) if _is_layout(p)]
             if not layouts:
                 return gr.update(choices=[("automatic", "")], value=""), gr.update(visible=False)
             listed, words = layers_of(layouts[0], named or None)
@@ -176,8 +177,8 @@ def _offer_layers(context: PageContext, tab: Any) -> None:
         return gr.update(choices=listed, value=kept), gr.update(value=render.message(words, "quiet"), visible=True)
 
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
-    file.change(look, [file, layer, cell], [layer, tab.note], **quiet)
-    cell.change(look, [file, layer, cell], [layer, tab.note], **quiet)
+    file.change(look, [file, layer, cell], [layer, tab.left.note], **quiet)
+    cell.change(look, [file, layer, cell], [layer, tab.left.note], **quiet)
 
 
 def layers_of(path: Path, cell: str | None = None) -> tuple[list[tuple[str, str]], str]:
@@ -388,6 +389,7 @@ def demo(section: Section) -> None:
     import fieldsight
 
     example = examples()[0]
+    assert example.write is not None
     real = example.origin == "real"
     section.text(
         f"Input: {example.label}, "
