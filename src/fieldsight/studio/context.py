@@ -120,17 +120,20 @@ class PageContext:
         offered: Sequence[Example] = registry.load(self.spec.examples)()
         return [e for e in offered if not e.verbs or verb.name in e.verbs]
 
-    def tab(self, verb: str, suggest: Sequence[str] = (), own_picture: bool = False) -> VerbTab:
+    def tab(
+        self, verb: str, shown: Sequence[str] = (), suggest: Sequence[str] = (), own_picture: bool = False
+    ) -> VerbTab:
         """Draw the generated tab of a verb inside the present Gradio block.
 
         Args:
             verb: name of the verb.
+            shown: names of the options that stand openly, in this order; the first few without it.
             suggest: text options whose field offers a list that the page fills.
             own_picture: True where the page draws the picture itself; it is then left alone here.
         """
         from fieldsight.studio.tab import draw_tab
 
-        return draw_tab(self, self.spec.verb(verb), suggest, own_picture)
+        return draw_tab(self, self.spec.verb(verb), shown, suggest, own_picture)
 
     def card(self, tab: VerbTab) -> None:
         """Draw the card of the model that a tab has chosen."""

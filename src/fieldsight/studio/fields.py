@@ -167,13 +167,13 @@ def default_of(one: Plan, base: Config | None = None) -> Any:
     return value
 
 
-def draw(cls: type[Config], plans: Sequence[Plan], shown: int = SHOWN) -> list[Field]:
+def draw(cls: type[Config], plans: Sequence[Plan], shown: Sequence[str] = ()) -> list[Field]:
     """Draw the fields inside the present Gradio block: the first ones openly, the others in sections that open.
 
     Args:
         cls: the options.
         plans: what :func:`plan_all` gave for them.
-        shown: how many fields stand openly.
+        shown: names of the options that stand openly, in this order; the first few without it.
 
     Returns:
         the drawn fields in the order of ``plans``.
@@ -182,7 +182,10 @@ def draw(cls: type[Config], plans: Sequence[Plan], shown: int = SHOWN) -> list[F
 
     drawn: dict[str, Field] = {}
     plain = [p for p in plans if "." not in p.name]
-    first, rest = (plain, []) if len(plain) <= shown + 1 else (plain[:shown], plain[shown:])
+    first = plain if len(plain) <= SHOWN + 1 else plain[:SHOWN]
+    if shown:
+        first = sorted((p for p in plain if p.name in shown), key=lambda p: shown.index(p.name))
+    rest = [p for p in plain if p not in first]
     _draw_rows(first, drawn)
     if rest:
         with gr.Accordion(f"More options ({len(rest)})", open=False):

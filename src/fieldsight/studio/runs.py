@@ -58,7 +58,7 @@ def draw_runs(folder: Path) -> None:
         return refresh(one, other)
 
     def show(one: str | None, other: str | None) -> list[Any]:
-        both = [details(folder, one), details(folder, other)]
+        both = [details(folder, one, alone=not other), details(folder, other, alone=False)]
         updates: list[Any] = [compare(folder, one, other)]
         for number, (html, card, report) in enumerate(both):
             updates += [
@@ -205,20 +205,27 @@ def key_metrics(info: Mapping[str, Any], most: int = 3) -> dict[str, float]:
     return {n: values[n] for n in names[:most]}
 
 
-def details(folder: Path, name: str | None) -> tuple[str, str, str]:
-    """One run: HTML of what it is, its card as Markdown, HTML of its report; empty texts where there is none."""
+def details(folder: Path, name: str | None, alone: bool = True) -> tuple[str, str, str]:
+    """One run: HTML of what it is, its card as Markdown, HTML of its report; empty texts where there is none.
+
+    Metrics are left out of a run that does not stand alone: :func:`compare` has them side by side.
+    """
     run = run_of(folder, name)
     if run is None:
         return ("" if not name else render.message(f"The run '{name}' can't be read.", "warning"), "", "")
     info = run.info
-    facts = {k: str(info.get(k)) for k in ("system", "verb", "preset", "seed", "state", "commit") if info.get(k)}
+    facts = {
+        k: str(info.get(k))
+        for k in ("system", "verb", "preset", "seed", "state", "commit")
+        if info.get(k) not in (None, "")
+    }
     facts["created (UTC)"] = str(info.get("created", ""))[:16].replace("T", " ")
     parts = [f"<h2 class='fs-run'>{escape(run.path.name)}</h2>", render.facts(facts)]
     if info.get("error"):
         parts.append(render.message(str(info["error"]), "error", "It failed."))
     parts.append(f"<h3>Command</h3><pre>{escape(str(info.get('command', '')))}</pre>")
     metrics, left, right = _metrics(info), "", ""
-    if metrics:
+    if metrics and alone:
         left = render.rows(("metric", "value"), metrics.items(), "Metrics")
     stages = info.get("stages")
     if isinstance(stages, Mapping) and stages:
@@ -226,7 +233,7 @@ def details(folder: Path, name: str | None) -> tuple[str, str, str]:
         values = [(k, *(v.get(c) for c in columns[1:])) for k, v in stages.items() if isinstance(v, Mapping)]
         right = render.rows(columns, values, "Stages")
     right += "".join(f"<h3>Loss, stage {escape(stage)}</h3>{svg}" for stage, svg in _plots(run).items())
-    parts.append(f'<div class="fs-pair"><div>{left}</div><div>{right}</div></div>')
+    parts.append(f'<div class="fs-pair"><div>{left}</div><div>{right}</div></div>' if left else right)
     config = _text(run.path / "config.toml")
     if config:
         parts.append(f"<details><summary>All options (config.toml)</summary><pre>{escape(config)}</pre></details>")

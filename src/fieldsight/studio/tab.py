@@ -101,14 +101,16 @@ class VerbTab:
         return {f.plan.name: f.component for f in self.left.fields}[name]
 
 
-def draw_tab(context: PageContext, verb: Verb, suggest: Sequence[str] = (), own_picture: bool = False) -> VerbTab:
+def draw_tab(
+    context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], own_picture: bool
+) -> VerbTab:
     """Draw the tab of a verb and connect it; see :meth:`PageContext.tab`."""
     import gradio as gr
 
     name = f"{context.spec.id}-{verb.name}"
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
-            left = _left(context, verb, suggest, name)
+            left = _left(context, verb, shown, suggest, name)
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right", elem_id=f"{name}-result"):
             right = _right(verb, bool(left.examples))
     tab = VerbTab(verb, left, right)
@@ -119,7 +121,7 @@ def draw_tab(context: PageContext, verb: Verb, suggest: Sequence[str] = (), own_
 # ------------------------------------------------------------------------------------------------ what is drawn
 
 
-def _left(context: PageContext, verb: Verb, suggest: Sequence[str], name: str) -> Left:
+def _left(context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], name: str) -> Left:
     import gradio as gr
 
     spec, options = context.spec, registry.load(verb.options)
@@ -132,7 +134,7 @@ def _left(context: PageContext, verb: Verb, suggest: Sequence[str], name: str) -
     with gr.Row(elem_classes="fs-actions"):
         run = gr.Button(verb_title(verb), variant="primary", size="lg", elem_id=f"{name}-run")
         stop = gr.Button("Stop", size="lg", interactive=False, elem_classes="fs-stop", elem_id=f"{name}-stop")
-    fields = draw(options, plan_all(options, base_of(spec, verb), suggest))
+    fields = draw(options, plan_all(options, base_of(spec, verb), suggest), shown)
     return Left(inputs, builtin, note, examples, model, preset, run, stop, fields)
 
 

@@ -95,7 +95,8 @@ def simulate(inputs: Any, options: SimulateOptions) -> Samples:
         DataError: an input that can't be read, or a field too large for memory.
     """
     samples = []
-    for name, mask, facts in _masks(inputs, options):
+    masks = _masks(inputs, options)
+    for name, mask, facts in progress.track(masks, "simulating") if len(masks) > 1 else masks:
         if mask.size > MAX_PIXELS:
             raise DataError(f"{name} gives {mask.size:,} pixels; the simulator takes {MAX_PIXELS:,}. Use --window.")
         written = shrink(mask, lateral_bias(options.recipe.etch.depth, options.recipe.etch.anisotropy), options.pixel)

@@ -93,13 +93,31 @@ def page(context: PageContext) -> None:
 
     with gr.Tabs():
         with gr.Tab("Predict"):
-            tab = context.tab("predict", suggest=("layer", "cell"), own_picture=True)
+            shown = ("layer", "pixel", "cell", "window")
+            tab = context.tab("predict", shown, suggest=("layer", "cell"), own_picture=True)
             _look_closer(context, tab)
             _offer_layers(context, tab)
         with gr.Tab("Simulate"):
-            other = context.tab("simulate", suggest=("layer", "cell"))
+            open_ = ("layer", "pattern", "count", "seed", "pixel")
+            other = context.tab("simulate", open_, suggest=("layer", "cell"))
+            _explain(other)
             _offer_layers(context, other)
     context.card(tab)
+
+
+def _explain(tab: Any) -> None:
+    """A line under the simulator's picture that says what the three panels are."""
+    import gradio as gr
+
+    with tab.right.below:
+        words = gr.HTML("", elem_classes="fs-html")
+    text = (
+        '<p class="fs-soft">Mask; height of the imprint, dark blue low and yellow high; '
+        "the picture a microscope would show.</p>"
+    )
+    tab.right.key.change(
+        lambda key: text if key else "", tab.right.key, words, show_progress="hidden", api_visibility="private"
+    )
 
 
 def _look_closer(context: PageContext, tab: Any) -> None:
