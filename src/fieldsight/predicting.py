@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, overload
@@ -91,20 +91,27 @@ class Results(Sequence[Outcome]):
 
 
 def predict(
-    model: Model, inputs: Any, options: Config, out: Path | None, strict: bool, named: Mapping[str, Any]
+    model: Model,
+    inputs: Any,
+    options: Config,
+    out: Path | None,
+    strict: bool,
+    named: Mapping[str, Any],
+    action: Callable[[Any, Any], Prediction] | None = None,
 ) -> Prediction | Results:
     """Run the main action over inputs.
 
     A single path of a file or a single array gives a :class:`Prediction`; a folder, pattern or list gives
     :class:`Results`. With ``out``, every prediction is written there as soon as it is made, under the input's own
-    folder structure, and of several only the summaries are kept.
+    folder structure, and of several only the summaries are kept. ``action`` stands in for ``model.predict_one``, for
+    verbs that do something else with the same inputs.
 
     Raises:
         DataError: nothing to work on; the single input is bad; with ``strict``, the first bad one.
     """
     items = model.items(inputs)
     single = len(items) == 1 and not isinstance(inputs, (list, tuple)) and not _is_folder(inputs)
-    outcomes = list(_each(model, items, options, out, strict or single, named, keep=single or out is None))
+    outcomes = list(_each(model, items, options, out, strict or single, named, single or out is None, action))
     if single:
         kept = outcomes[0].prediction
         assert kept is not None
@@ -128,12 +135,14 @@ def _each(
     strict: bool,
     named: Mapping[str, Any],
     keep: bool,
+    action: Callable[[Any, Any], Prediction] | None = None,
 ) -> Iterator[Outcome]:
+    act = action or model.predict_one
     watched = progress.track(items, f"{model.system} {model.spec.main.name}") if len(items) > 1 else items
     for item in watched:
         try:
             value = model.read(item.value, options)
-            prediction = model.predict_one({model.spec.inputs[0].name: value, **named} if named else value, options)
+            prediction = act({model.spec.inputs[0].name: value, **named} if named else value, options)
         except DataError as error:
             if strict:
                 raise

@@ -9,7 +9,7 @@ from typing import Any
 from fieldsight import progress, registry, verbs
 from fieldsight.cli.console import print_json, print_rows, say
 from fieldsight.cli.flags import Flag, flags_of, parse
-from fieldsight.config import Config, resolve
+from fieldsight.config import Config, options, resolve
 from fieldsight.errors import ConfigError
 from fieldsight.registry import System, Verb
 
@@ -54,7 +54,7 @@ def run_system(spec: System, words: Sequence[str]) -> int:
 
 
 def _flags(spec: System, verb: Verb) -> list[Flag]:
-    options: type[Config] = registry.load(verb.options)
+    cls: type[Config] = registry.load(verb.options)
     flags: list[Flag] = []
     if verb.needs.startswith("inputs"):
         first = spec.inputs[0]
@@ -73,7 +73,7 @@ def _flags(spec: System, verb: Verb) -> list[Flag]:
     if verb.needs == "inputs":
         flags.append(_STRICT)
     taken = {f.name for f in [*flags, *_ANY]}
-    own = flags_of(options)
+    own = flags_of(cls)
     assert not taken & {f.name for f in own}, f"{spec.id} {verb.name}: options collide with {taken}"
     return [*flags, *own, *_ANY]
 
@@ -82,7 +82,7 @@ def _run(spec: System, verb: Verb, given: dict[str, Any]) -> int:
     from fieldsight import predicting
 
     options_class: type[Config] = registry.load(verb.options)
-    house = _take(given)
+    house = _take(given, options_class)
     changes = _changes(given, house.pop("set", ()), options_class)
     preset = house.get("preset")
     if house.get("print_config"):
@@ -124,7 +124,7 @@ def _train(spec: System, verb: Verb, given: dict[str, Any]) -> int:
     from fieldsight.training import train
 
     config_class: type[Config] = registry.load(spec.config)
-    house = _take(given)
+    house = _take(given, config_class)
     changes = _changes(given, house.pop("set", ()), config_class)
     if house.get("print_config"):
         presets = registry.load(spec.presets)
@@ -170,13 +170,13 @@ _HOUSE_FLAGS = {
 }  # fmt: skip
 
 
-def _take(given: dict[str, Any]) -> dict[str, Any]:
-    return {name: given.pop(name) for name in list(given) if name in _HOUSE_FLAGS}
+def _take(given: dict[str, Any], cls: type[Config]) -> dict[str, Any]:
+    """What belongs to the house; an option of the verb may have a name that is the house's elsewhere."""
+    house = _HOUSE_FLAGS - {o.name for o in options(cls)}
+    return {name: given.pop(name) for name in list(given) if name in house}
 
 
 def _changes(given: Mapping[str, Any], settings: Sequence[str], cls: type[Config]) -> dict[str, Any]:
-    from fieldsight.config import options
-
     changes = {name: value for name, value in given.items() if name in {o.name for o in options(cls)}}
     for text in settings:
         name, equals, value = text.partition("=")

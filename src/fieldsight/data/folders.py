@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,13 +23,14 @@ class Item:
     stem: Path
 
 
-def gather(inputs: Any, suffixes: Sequence[str]) -> list[Item]:
+def gather(inputs: Any, suffixes: Sequence[str], named: Callable[[str], bool] | None = None) -> list[Item]:
     """Turn inputs into items.
 
     Args:
         inputs: a path, a pattern (``scans/*.png``), an array, or a list of those. A folder gives every file below
             it with one of the suffixes, sorted; hidden files are left out.
         suffixes: endings to take from folders, lower case with the dot. Empty: values are passed on as they are.
+        named: says of a text whether it is a name (of a built-in thing) and no path; names are passed on.
 
     Raises:
         DataError: a path that does not exist, a folder without a fitting file, or nothing at all.
@@ -39,7 +40,7 @@ def gather(inputs: Any, suffixes: Sequence[str]) -> list[Item]:
     for number, one in enumerate(many):
         if not isinstance(one, (str, Path)):
             items.append(Item(one, f"input {number}", Path(f"input-{number:04d}")))
-        elif not suffixes:
+        elif not suffixes or (named is not None and isinstance(one, str) and named(one)):
             items.append(Item(one, str(one), Path(_safe(str(one)))))
         else:
             items.extend(_expand(str(one), suffixes))
