@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from fieldsight.profile.counts import CONVENTION, Counts, Layer, Op, PaperNumbers
     from fieldsight.profile.hardware import Hardware, hardware_names, load_hardware
-    from fieldsight.profile.hf_config import count_hf_config, decoder_from_config
-    from fieldsight.profile.joules import Energy, energy, joules_line, si
+    from fieldsight.profile.hf_config import count_hf_config, decoder_from_config, hf_decoder
+    from fieldsight.profile.joules import Energy, by_layer, energy, joules_line, si
     from fieldsight.profile.onnx_counts import count_onnx
     from fieldsight.profile.sweeps import (
         Regime,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 _HOMES = {
     "counts": ("CONVENTION", "Counts", "Layer", "Op", "PaperNumbers"),
     "hardware": ("Hardware", "hardware_names", "load_hardware"),
-    "hf_config": ("count_hf_config", "decoder_from_config"),
-    "joules": ("Energy", "energy", "joules_line", "si"),
+    "hf_config": ("count_hf_config", "decoder_from_config", "hf_decoder"),
+    "joules": ("Energy", "by_layer", "energy", "joules_line", "si"),
     "onnx_counts": ("count_onnx",),
     "sweeps": ("Regime", "Sensitivity", "Sweep", "Time", "generation", "regime", "roofline", "sensitivity", "sweep"),
     "torch_counts": ("count_module", "example"),
@@ -60,6 +60,7 @@ __all__ = [
     "Sensitivity",
     "Sweep",
     "Time",
+    "by_layer",
     "count_decoder",
     "count_hf_config",
     "count_module",
@@ -70,6 +71,7 @@ __all__ = [
     "generation",
     "gpt",
     "hardware_names",
+    "hf_decoder",
     "joules_line",
     "load_hardware",
     "regime",

@@ -207,8 +207,8 @@ class Counts:
         merged = _merge(self.layers, [layer.kind for layer in self.layers])
         return dict(sorted(merged.items(), key=lambda item: -item[1].macs))
 
-    def by_group(self, depth: int | None = None) -> dict[str, Layer]:
-        """Rows merged by the first ``depth`` parts of their names (``layer1``, ``layer2``, ...).
+    def groups(self, depth: int | None = None) -> list[str]:
+        """The group of every layer: the first ``depth`` parts of its name (``layer1``, ``layer2``, ...).
 
         Args:
             depth: number of dotted name parts; by default the least that gives five groups.
@@ -218,7 +218,11 @@ class Counts:
         if depth is None:
             enough = (d for d in range(1, deepest) if len({tuple(n[:d]) for n in names}) >= 5)
             depth = next(enough, deepest)
-        return _merge(self.layers, [".".join(n[:depth]) for n in names])
+        return [".".join(n[:depth]) for n in names]
+
+    def by_group(self, depth: int | None = None) -> dict[str, Layer]:
+        """Rows merged by their :meth:`groups`."""
+        return _merge(self.layers, self.groups(depth))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values with the convention, ready for JSON."""

@@ -29,7 +29,8 @@ def count_hf_config(
     """Count the model that a ``config.json`` describes.
 
     Args:
-        config: the file, its folder, or the parsed dictionary.
+        config: the file, its folder, or the parsed dictionary; a row of the paper's Table 1 (n_word, n_context,
+            d_model, n_layer, n_head) also does.
         context: as in :func:`~fieldsight.profile.transformer.count_decoder`; for models without a language model's
             input it is not used.
         phase: ``decode`` or ``prefill``.
@@ -40,6 +41,28 @@ def count_hf_config(
         DataError: no JSON object; no or an unknown ``model_type``; sizes that are missing, of the wrong type or out
             of range (all of them named); a config that needs code from its repository.
     """
+    values, kind, where, note = _opened(config)
+    if closed_form and _maker(values) is not None:
+        counts = count_decoder(decoder_from_config(values, name or kind, where), context, phase)
+    else:
+        from fieldsight.profile.hf_build import count_built
+
+        counts = count_built(values, kind, context, phase, name or kind, where)
+    return counts if not note else _noted(counts, note)
+
+
+def hf_decoder(config: str | Path | Mapping[str, Any], name: str = "") -> tuple[Decoder | None, str]:
+    """The closed-form shape of a config and a remark about what was left out; None for families without one.
+
+    Raises:
+        DataError: as :func:`count_hf_config`.
+    """
+    values, kind, where, note = _opened(config)
+    return (None if _maker(values) is None else decoder_from_config(values, name or kind, where)), note
+
+
+def _opened(config: str | Path | Mapping[str, Any]) -> tuple[dict[str, Any], str, str, str]:
+    """The values to count, their model type, the config in words, and a remark."""
     values, where = _read(config)
     kind = values.get("model_type")
     inner = values.get("text_config")
@@ -47,6 +70,8 @@ def count_hf_config(
     if isinstance(inner, Mapping) and inner.get("model_type") in FAMILIES and kind not in FAMILIES:
         note = f"Only the language model ({inner['model_type']}) of this {kind} config is counted."
         values, kind = dict(inner), inner["model_type"]
+    if kind is None and "n_word" in values:
+        return values, "decoder", where, note
     if not isinstance(kind, str) or not kind:
         raise DataError(f"{where} has no 'model_type'. Give the config.json of a transformers model.")
     if "auto_map" in values:
@@ -54,13 +79,14 @@ def count_hf_config(
             f"{where} needs code from its repository (auto_map), which is never run here. Build the module yourself "
             "and use count_module."
         )
-    if closed_form and kind in FAMILIES:
-        counts = count_decoder(decoder_from_config(values, name or kind, where), context, phase)
-    else:
-        from fieldsight.profile.hf_build import count_built
+    return values, kind, where, note
 
-        counts = count_built(values, kind, context, phase, name or kind, where)
-    return counts if not note else _noted(counts, note)
+
+def _maker(values: Mapping[str, Any]) -> Callable[[_Values, str], dict[str, Any]] | None:
+    kind = values.get("model_type")
+    if kind is None and "n_word" in values:
+        return _table1
+    return FAMILIES.get(kind) if isinstance(kind, str) else None
 
 
 def _noted(counts: Counts, note: str) -> Counts:
@@ -73,14 +99,14 @@ def decoder_from_config(values: Mapping[str, Any], name: str = "", where: str = 
     Raises:
         DataError: as :func:`count_hf_config`; also for a family without a closed form.
     """
-    kind = values.get("model_type")
-    if kind not in FAMILIES:
+    kind, maker = values.get("model_type"), _maker(values)
+    if maker is None:
         raise DataError(f"{where}: {unknown('model_type', str(kind), FAMILIES)}")
     reader = _Values(values, where)
     layers = _Values(values, where).size("num_hidden_layers", "n_layer")
     if layers > MOST_LAYERS:
         raise DataError(f"{where} can't be read as a model: {layers:,} layers are more than {MOST_LAYERS:,}.")
-    made = FAMILIES[kind](reader, name or str(kind))
+    made = maker(reader, name or str(kind or "decoder"))
     reader.done()
     return Decoder(**made)
 
@@ -341,6 +367,28 @@ def _falcon(v: _Values, name: str) -> dict[str, Any]:
         "mlp_bias": bias,
         "norm": 2 * made["d"],
         "norms": 2 if twice else 1,
+    }
+
+
+def _table1(v: _Values, name: str) -> dict[str, Any]:
+    """A row of the paper's Table 1: n_word, n_context, d_model, n_layer, n_head; d_head, n_kv_head, d_ff if need be."""
+    d, heads = v.size("d_model"), v.size("n_head")
+    head_dim = v.size("d_head", default=max(d // heads, 1))
+    if not v.problems and not v.values.get("d_head") and d % heads:
+        v.problems.append(f"d_model {d} is not a multiple of n_head {heads}")
+    context = v.size("n_context")
+    return {
+        "name": name,
+        "vocab": v.size("n_word"),
+        "context": context,
+        "d": d,
+        "layers": v.size("n_layer"),
+        "heads": heads,
+        "kv_heads": v.size("n_kv_head", default=heads),
+        "head_dim": head_dim,
+        "ffn": v.size("d_ff", default=4 * d),
+        "norm": 2 * d,
+        "positions": context,
     }
 
 
