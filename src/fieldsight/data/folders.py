@@ -41,7 +41,7 @@ def gather(inputs: Any, suffixes: Sequence[str], named: Callable[[str], bool] | 
         if not isinstance(one, (str, Path)):
             items.append(Item(one, f"input {number}", Path(f"input-{number:04d}")))
         elif not suffixes or (named is not None and isinstance(one, str) and named(one)):
-            items.append(Item(one, str(one), Path(_safe(str(one)))))
+            items.append(Item(one, str(one), Path(safe_name(str(one)))))
         else:
             items.extend(_expand(str(one), suffixes))
     if not items:
@@ -71,7 +71,8 @@ def _hidden(path: Path, root: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(root).parts)
 
 
-def _safe(text: str) -> str:
+def safe_name(text: str) -> str:
+    """A text as a file name: letters, digits, dash, dot and underscore; never empty."""
     kept = "".join(c if c.isalnum() or c in "-_." else "-" for c in text)[-80:]
     return kept.strip(".-") or "input"
 

@@ -124,6 +124,27 @@ class Hardware:
             mac[precision], in_memory = Number(pj_per_mac, pj_per_mac, pj_per_mac, by_hand), None
         return replace(self, dram=dram, mac=mac, in_memory=in_memory)
 
+    def to_toml(self) -> str:
+        """The profile as a file that :func:`load_hardware` reads; the name is the file's."""
+        import tomlkit
+
+        plain: dict[str, Any] = {"title": self.title, "node_nm": self.node_nm, "year": self.year}
+        plain["notes"] = list(self.notes)
+        plain["dram"] = {"name": self.dram.name, "pj_per_bit": _entry(self.dram.pj_per_bit)}
+        plain["sram"] = [{"name": m.name, "bytes": m.bytes, "pj_per_bit": _entry(m.pj_per_bit)} for m in self.sram]
+        plain["mac"] = {key: _entry(number) for key, number in self.mac.items()}
+        plain["weights"] = {"factor": _entry(self.weight_factor)}
+        if self.in_memory is not None:
+            plain["in_memory"] = {
+                "rows": self.in_memory.rows,
+                "cell_bits": self.in_memory.cell_bits,
+                "cell_pj": _entry(self.in_memory.cell_pj),
+                "adc_pj": _entry(self.in_memory.adc_pj),
+            }
+        speeds = {"bandwidth_gb_s": self.bandwidth, "peak_gmac_s": self.peak}
+        plain["roofline"] = {key: _entry(number) for key, number in speeds.items() if number is not None}
+        return tomlkit.dumps(plain)
+
     def level(self, needed: float) -> Memory | None:
         """The smallest on-chip level that holds that many bytes, or None."""
         return next((m for m in self.sram if m.bytes == 0 or m.bytes >= needed), None)
@@ -141,6 +162,11 @@ class Hardware:
         if self.in_memory:
             named |= {"cell": self.in_memory.cell_pj, "ADC": self.in_memory.adc_pj}
         return [name for name, number in named.items() if number is not None and not number.checked]
+
+
+def _entry(number: Number) -> dict[str, Any]:
+    plain = {"value": number.value, "low": number.low, "high": number.high, "source": number.source}
+    return plain if number.checked else {**plain, "checked": False}
 
 
 def hardware_names() -> tuple[str, ...]:

@@ -65,7 +65,6 @@ SPEC = System(
             f"{_HERE}.options:MeasureOptions",
             "time a network on this machine, and read its joules where the machine lets one",
             needs="inputs",
-            model=False,
         ),
         Verb(
             "page",

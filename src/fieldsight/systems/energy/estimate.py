@@ -129,7 +129,7 @@ def charge(network: Network, settings: EnergyConfig) -> Charged:
         _time(network, hardware, settings, precision),
         spread,
         _answer(network, hardware, settings, given),
-        tuple(dict.fromkeys((*network.counts.notes, *network.notes, *chosen.notes))),
+        tuple(dict.fromkeys((*network.counts.notes, *network.notes, *chosen.notes, *energies["paper"].notes))),
     )
 
 
@@ -220,11 +220,12 @@ def plain(c: Charged) -> dict[str, Any]:
 
 
 def changed(settings: EnergyConfig) -> dict[str, Any]:
-    """Settings that differ from the first preset; files by their names."""
-    default = EnergyConfig().to_dict()
-    return {
-        k: PurePath(v).name if k == "hardware_file" else v for k, v in settings.to_dict().items() if v != default[k]
-    }
+    """Settings that differ from the first preset, without the options of one verb; files by their names."""
+    own = settings.to_dict()
+    found = {k: own[k] for k, default in EnergyConfig().to_dict().items() if own[k] != default}
+    if "hardware_file" in found:
+        found["hardware_file"] = PurePath(found["hardware_file"]).name
+    return found
 
 
 def _bits(settings: EnergyConfig) -> dict[str, float | None]:
@@ -347,13 +348,18 @@ def layer_table(c: Charged) -> Table:
     return Table(columns, rows, f"{c.network.name}, layer by layer, exact counts")
 
 
+def group_names(network: Network) -> list[str]:
+    """The group of every layer; of a language model the same matrix of all blocks together."""
+    if network.decoder is None:
+        return network.counts.groups()
+    split = (layer.name.split(".") for layer in network.counts.layers)
+    return [".".join(part for part in name if not part.isdigit()).removeprefix("layers.") for name in split]
+
+
 def group_joules(c: Charged, most: int = 12) -> dict[str, dict[str, float]]:
     """J by group of layers and part: the groups of the counts, the smallest ones together as ``others``."""
     merged: dict[str, dict[str, float]] = {}
-    groups = c.network.counts.groups()
-    if c.network.decoder is not None:  # the same matrix of all blocks together
-        names = (layer.name.split(".") for layer in c.network.counts.layers)
-        groups = [".".join(part for part in name if not part.isdigit()).removeprefix("layers.") for name in names]
+    groups = group_names(c.network)
     for group, joules in zip(groups, c.layers, strict=True):
         row = merged.setdefault(group, dict.fromkeys(PARTS, 0.0))
         for part in PARTS:

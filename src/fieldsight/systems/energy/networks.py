@@ -58,6 +58,8 @@ class Network:
         precision: the format that ``auto`` means for it.
         decoder: its shape where it is a language model in closed form.
         notes: what a reader must know.
+        origin: what can be run: the path of an ONNX file, an import path, or a :class:`Built`; None where there is
+            nothing but counts.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Network:
     precision: str
     decoder: Decoder | None = None
     notes: tuple[str, ...] = ()
+    origin: Any = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,8 @@ def _named(text: str, options: EnergyConfig) -> Network:
     if path.exists():
         return _file(path, options)
     if _IMPORT.fullmatch(text):
-        return _module(build(text), text.partition(":")[2], options)
+        found = _module(build(text), text.partition(":")[2], options)
+        return dataclasses.replace(found, origin=text)
     if path.suffix.lower() in SUFFIXES or "/" in text or "\\" in text:
         raise DataError(f"There is no file '{text}'.")
     raise DataError(
@@ -159,7 +163,8 @@ def _file(path: Path, options: EnergyConfig) -> Network:
         from fieldsight.profile.onnx_counts import count_onnx
 
         counts = count_onnx(path, _for_onnx(options))
-        return _plain(Network(path.stem, f"ONNX file {path.name}", "onnx", counts, _format(counts)), options)
+        found = Network(path.stem, f"ONNX file {path.name}", "onnx", counts, _format(counts), origin=path)
+        return _plain(found, options)
     if kind == ".csv":
         counts = data.read_layers(path)
         return _plain(Network(path.stem, f"table of layers {path.name}", "csv", counts, _format(counts)), options)
@@ -191,11 +196,13 @@ def _system(id: str, options: EnergyConfig) -> Network:
     try:
         model = fieldsight.load(id)
         typical = model.typical()
-        counts = count_module(model.graph(), *(typical[name] for name in model.input_names), name=id)
+        built = Built(model.graph(), tuple(typical[name] for name in model.input_names))
+        counts = count_module(built.module, *built.inputs, name=id)
     except FieldsightError as error:
         raise DataError(f"Can't cost fieldsight:{id}: {error}") from error
     counts = dataclasses.replace(counts, unit="image" if "image" in model.input_names else "input")
-    return _plain(Network(id, f"default model of fieldsight's {id}", "system", counts, _format(counts)), options)
+    found = Network(id, f"default model of fieldsight's {id}", "system", counts, _format(counts), origin=built)
+    return _plain(found, options)
 
 
 def _format(counts: Counts) -> str:
@@ -273,7 +280,8 @@ def _module(module: nn.Module, name: str, options: EnergyConfig, inputs: Sequenc
     if taken:
         raise DataError(f"'{name}': no input can be named '{taken[0]}' here. Give the shapes in order, without names.")
     counts = count_module(module, *positional, name=name, **named)
-    return _plain(Network(name, f"module {name}", "torch", counts, _format(counts)), options)
+    origin = Built(module, tuple(inputs))
+    return _plain(Network(name, f"module {name}", "torch", counts, _format(counts), origin=origin), options)
 
 
 def examples(name: str, options: EnergyConfig) -> tuple[list[Any], dict[str, Any]]:
@@ -294,11 +302,11 @@ def examples(name: str, options: EnergyConfig) -> tuple[list[Any], dict[str, Any
     return positional, {s.name: example(s.dims, s.dtype) for s in shapes if s.name is not None}
 
 
-def build(path: str) -> nn.Module:
+def build(path: str, meta: bool = True) -> nn.Module:
     """Import ``package.module:factory`` and build its module; modules beside the present folder are found.
 
-    The factory is a module, a module class or a function without arguments. It runs on the meta device first, where
-    weights take no memory, and as it is where that fails.
+    The factory is a module, a module class or a function without arguments. With ``meta`` it runs on the meta device
+    first, where weights take no memory, and as it is where that fails.
 
     Raises:
         DataError: no such module or name, whatever the import or the factory raises, or something that is no module.
@@ -317,19 +325,20 @@ def build(path: str) -> nn.Module:
                 hint = nearest(part, [n for n in dir(found) if not n.startswith("_")])
                 raise DataError(f"'{place}' has no '{name}'.{hint} Give package.module:factory.")
             found = getattr(found, part)
-        made = found if _is_module(found) else _call(found, path)
+        made = found if _is_module(found) else _call(found, path, meta)
     if not _is_module(made):
         raise DataError(f"'{path}' gives {type(made).__name__!r}, no torch.nn.Module. Name one, or what makes one.")
     return made
 
 
-def _call(factory: Any, path: str) -> Any:
+def _call(factory: Any, path: str, meta: bool) -> Any:
     import torch
 
     if not callable(factory):
         raise DataError(f"'{path}' is {type(factory).__name__!r}, neither a torch.nn.Module nor what makes one.")
-    with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
-        return factory()
+    if meta:
+        with contextlib.suppress(Exception, SystemExit), torch.device("meta"):
+            return factory()
     try:
         return factory()
     except (Exception, SystemExit) as error:

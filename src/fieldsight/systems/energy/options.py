@@ -58,13 +58,12 @@ class CalibrateOptions(Config):
 
 
 @dataclass(frozen=True)
-class MeasureOptions(Config):
-    """Options of ``measure``."""
+class MeasureOptions(EnergyConfig):
+    """Options of ``measure``: the settings that say what runs and what it is compared with, and how it is timed.
 
-    shape: tuple[str, ...] = setting(
-        (), "input of the network: 1,3,224,224 or input=1,3,224,224 or ids=1,128:int64", repeat=True
-    )
-    batch: int | None = setting(None, "samples at once, in place of the first size of every shape", ge=1, le=100_000)
+    ``batch`` stands for the first size of every shape that is given.
+    """
+
     budget: float = setting(2.0, "time to spend on timed calls", unit="s", ge=0, le=3600)
     warmup: int = setting(2, "calls before the clock starts", ge=0, le=1000)
     threads: int = setting(1, "threads to compute with", ge=1, le=1024)

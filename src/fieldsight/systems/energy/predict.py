@@ -32,7 +32,7 @@ METHOD = (
     "sample. E_weight = parameters x bits x pJ/bit, E_MAC = MACs x pJ/MAC, E_KV = cached values x bits x pJ/bit, "
     "E_activation = 2 x elements x bits x pJ/bit of the level that holds them. Bottom-up figures are lower bounds: "
     "static power, interconnect, control and instructions are left out, and real devices take 10 to 100 times as much; "
-    "`fieldsight energy calibrate` fits the constants to measurements."
+    "fieldsight energy calibrate fits the constants to measurements."
 )
 
 
@@ -134,7 +134,8 @@ class EnergyEstimate(Prediction):
         )
         groups = sorted(group_joules(c, 6).items(), key=lambda g: -sum(g[1].values()))
         whole = exact.total or 1.0
-        lines.append("most: " + ", ".join(f"{g} {sum(v.values()) / whole:.0%}" for g, v in groups[:5]))
+        named = [f"{g} {sum(v.values()) / whole:.0%}" for g, v in groups if not g.endswith(" others")]
+        lines.append("most: " + ", ".join(named[:5]))
         lines += [f"{k.replace('_', ' ')}: {v:,.4g}" for k, v in supply(c).items() if v is not None]
         if c.answer:
             lines.append(
@@ -230,6 +231,12 @@ def _ops(ops: Any) -> Table:
     return Table(columns, rows)
 
 
+def _config_of(one: Any) -> Any:
+    if isinstance(one, (str, Path)) and (Path(one) / "config.json").is_file():
+        return Path(one) / "config.json"
+    return one
+
+
 class EnergyModel(Model):
     """Formulas and settings; there are no networks inside and nothing was trained."""
 
@@ -247,7 +254,11 @@ class EnergyModel(Model):
         return f"energy from formulas: {c.hardware_file or c.hardware}, {c.precision}, {c.convention} counts"
 
     def items(self, inputs: Any) -> list[Item]:
-        """Names and values as they are; files, folders and patterns as everywhere."""
+        """Names and values as they are; files, folders and patterns as everywhere; a model's folder is its config."""
+        if isinstance(inputs, (list, tuple)):
+            inputs = [_config_of(one) for one in inputs]
+        else:
+            inputs = _config_of(inputs)
         return gather(inputs, self.spec.inputs[0].suffixes, networks.is_name)
 
     def read(self, item: Any, options: EnergyConfig) -> Network:
