@@ -15,6 +15,7 @@ import sys
 import threading
 from pathlib import Path
 
+from fieldsight.data.gds_check import check_gds
 from fieldsight.errors import DataError
 
 #: Seconds a file may take, and seconds more per megabyte.
@@ -50,11 +51,13 @@ _child: subprocess.Popen[str] | None = None
 
 
 def check_layout(path: Path, oasis: bool) -> None:
-    """Read a layout file in the child.
+    """Look at the records of a GDSII file, then read the layout file in the child.
 
     Raises:
-        DataError: the reader refuses the file, crashes on it, or takes too long.
+        DataError: the file is not built as the format says; the reader refuses it, crashes on it, or takes too long.
     """
+    if not oasis:
+        check_gds(path)  # what breaks a heap need not crash the child, but crashes us later
     kind = "OASIS" if oasis else "GDSII"
     patience = PATIENCE[0] + PATIENCE[1] * path.stat().st_size / 1e6
     with _lock:
