@@ -136,8 +136,8 @@ def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = 
     found: dict[str, Any] = {}
     for one, value in zip(plans, values, strict=True):
         default = default_of(one, base)
-        if value is None or (value == "" and one.kind != "text") or value == []:
-            value = None if _inner(one.option.type)[1] else () if one.kind in ("list", "several") else default
+        if value in (None, "", []) and not (value == "" and one.kind == "text"):
+            value = _empty(one, value, default)
         elif value == "" and _inner(one.option.type)[1]:
             value = None
         if value is dataclasses.MISSING:
@@ -231,6 +231,15 @@ def _inner(annotation: Any) -> tuple[Any, bool]:
         inner = [a for a in get_args(annotation) if a is not type(None)]
         return (inner[0] if len(inner) == 1 else annotation), len(inner) < len(get_args(annotation))
     return annotation, False
+
+
+def _empty(one: Plan, value: Any, default: Any) -> Any:
+    """What an emptied field means: nothing where that is allowed, no items where any number is, else the default."""
+    inner, optional = _inner(one.option.type)
+    if optional:
+        return None
+    variable = get_origin(inner) is tuple and Ellipsis in get_args(inner)
+    return () if variable and value is not None else default
 
 
 def _scale(option: Option, default: float, whole: bool) -> tuple[float, float, float] | None:
