@@ -140,6 +140,21 @@ def _rows(items: PerItem) -> list[tuple[str, dict[str, float], str]]:
     ]
 
 
+# ----------------------------------------------------------------------------------------------- energy
+
+
+def _energy_inputs(folder: Path) -> list[Any]:
+    layers = "name,kind,weights,macs,outputs\nfirst,conv2d,432,110592,4096\nlast,linear,1280,1280,10\n"
+    gpt2 = '{"model_type": "gpt2", "vocab_size": 96, "n_embd": 32, "n_layer": 2, "n_head": 2, "n_positions": 64}'
+    return ["resnet18", write_text(folder / "layers.csv", layers), write_text(folder / "config.json", gpt2)]
+
+
+def _energy_bad(folder: Path) -> Path:
+    path = folder / "broken.onnx"
+    path.write_bytes(b"\x08\x07 and then nonsense")
+    return path
+
+
 # -------------------------------------------------------------------------------------------------- toys
 
 
@@ -216,6 +231,9 @@ CASES = {
             measure=_sem_measure,
             data_options={"preset": "tiny"},
         ),
+        # it learns nothing, its input is no picture and its data no training set: corruptions, pictures, metrics and
+        # perfect answers have nothing to stand on; tests/systems/energy holds what takes their place
+        Case("energy", _energy_inputs, _energy_bad, data_options={"rows": 8, "idle": 2}),
         Case(
             "toygan",
             lambda folder: ["lying", "standing", "lying"],

@@ -233,12 +233,7 @@ def energy(
     one = {k: float(v) for k, v in bill_parts(work, bill, 1, place).items()}
     fetch = float(bill_parts(work, bill, held, place)["weight"]) * math.ceil(batch / held)
     weight, mac = (one[k] * kept * factors[k] for k in ("weight", "mac"))
-    rates = {
-        "weight": bill.w_bits * bill.weight_bit * _PJ * kept * factors["weight"],
-        "mac": bill.mac * _PJ * kept * factors["mac"],
-        "activation": one["activation"] / work.activations * factors["activation"] if work.activations else 0.0,
-        "kv": bill.kv_bits * bill.kv_bit * _PJ * factors["kv"],
-    }
+    rates = _rates(bill, one["activation"] / work.activations if work.activations else 0.0, kept, factors)
     return Energy(
         name=work.name,
         hardware=profile.name,
@@ -259,6 +254,15 @@ def energy(
         rates=rates,
         notes=(*notes, *more, *(counts.warnings() if counts.unknown else ())),
     )
+
+
+def _rates(bill: Costs, activation: float, kept: float, factors: Mapping[str, float]) -> dict[str, float]:
+    return {
+        "weight": bill.w_bits * bill.weight_bit * _PJ * kept * factors["weight"],
+        "mac": bill.mac * _PJ * kept * factors["mac"],
+        "activation": activation * factors["activation"],
+        "kv": bill.kv_bits * bill.kv_bit * _PJ * factors["kv"],
+    }
 
 
 def by_layer(counts: Counts, one: Energy, embedding: Literal["full", "rows"] = "full") -> tuple[dict[str, float], ...]:

@@ -60,6 +60,37 @@ def _present(rows: Sequence[tuple[str, Mapping[str, float]]]) -> list[str]:
     return [part for part in PARTS if any(parts.get(part, 0.0) > 0 for _, parts in rows)]
 
 
+def columns(bars_: Sequence[tuple[str, Mapping[str, float]]], base: float, height: int = 210, title: str = "") -> str:
+    """Stacked columns as in the paper's figures, each with its multiple of ``base`` on top.
+
+    Args:
+        bars_: name and J by part.
+        base: J that count as 1.
+        height: of the highest column in pixels.
+        title: for readers who can't see it.
+    """
+    unit = base or 1.0
+    most = max((sum(parts.values()) / unit for _, parts in bars_), default=0.0) or 1.0
+    floor, drawn = height + 24, []
+    for i, (name, parts) in enumerate(bars_):
+        x, y = 12 + 92 * i, float(floor)
+        for part, value in parts.items():
+            high = value / unit / most * height
+            y -= high
+            if high > 0:
+                told = f"{PART_WORDS.get(part, part)}: {joules(value)}"
+                drawn.append(
+                    f'<rect x="{x}" y="{y:.2f}" width="68" height="{high:.2f}" '
+                    f'fill="{PART_COLOURS.get(part, "#666666")}"><title>{escape(told)}</title></rect>'
+                )
+        total = f"{sum(parts.values()) / unit:.4g}"
+        drawn.append(f'<text x="{x + 34}" y="{y - 5:.2f}" text-anchor="middle" fill="currentColor">{total}</text>')
+        drawn.append(
+            f'<text x="{x + 34}" y="{floor + 16}" text-anchor="middle" fill="currentColor">{escape(name)}</text>'
+        )
+    return _svg(92 * len(bars_) + 24, floor + 24, drawn, title)
+
+
 def _legend(parts: Sequence[str], x: float, y: float) -> list[str]:
     drawn = []
     for part in parts:
