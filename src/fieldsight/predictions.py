@@ -50,6 +50,10 @@ class Prediction(ABC):
     def draw(self) -> Picture:
         """A picture for people, ``(H, W, 3)`` uint8, at most about 2,000 pixels wide."""
 
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]] | None:
+        """Facts and tables as a page shows them; None where they are made from the summary."""
+        return None
+
     def lines(self) -> list[str]:
         """A few words for a terminal."""
         return [

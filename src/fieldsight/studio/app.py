@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 #: Largest file that may be uploaded.
 MAX_UPLOAD = 256 * 2**20
 
+#: A page that was written, by us or into a run: it shows pictures and styles of its own and reaches nothing else.
+_APART = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'self'; sandbox"
+
 #: Addresses that no system may have as its id.
 TAKEN = ("api", "runs", "results", "reports", "pictures", "gradio_api")
 
@@ -85,24 +88,20 @@ def _import_gradio() -> None:
 def _own_routes(app: FastAPI, shelf: Shelf, runs_folder: Path) -> None:
     from fastapi.responses import FileResponse, PlainTextResponse, Response
 
-    # a report or result that is a page may show pictures and styles of its own, and run nothing
-    alone = {"content-security-policy": "default-src 'none'; img-src data:; style-src 'unsafe-inline'; sandbox"}
-
-    def send(path: Path | None, inline: bool) -> Response:
+    def send(path: Path | None, policy: str) -> Response:
         if path is None:
             return PlainTextResponse("Not found", 404)
-        kind = "text/html" if path.suffix == ".html" else "application/octet-stream"
-        if inline and path.suffix == ".html":
-            return FileResponse(path, media_type=kind, headers=alone)
+        if path.suffix == ".html":
+            return FileResponse(path, media_type="text/html", headers={"content-security-policy": policy})
         return FileResponse(path, media_type="application/octet-stream", filename=path.name)
 
     @app.get("/results/{key}/{name:path}", response_model=None)
     def result(key: str, name: str) -> Response:
-        return send(shelf.file(key, name), inline=True)
+        return send(shelf.file(key, name), f"{_APART} allow-scripts; script-src 'unsafe-inline'")
 
     @app.get("/reports/{run}/report.html", response_model=None)
     def report(run: str) -> Response:
-        return send(runs.report_of(runs_folder, run), inline=True)
+        return send(runs.report_of(runs_folder, run), _APART)
 
     @app.get("/pictures/{name}.png", response_model=None)
     def picture(name: str) -> Response:

@@ -24,8 +24,9 @@ def frame(here: str) -> Iterator[None]:
     import gradio as gr
 
     links = (("/", "Systems", "home"), ("/runs", "Runs", "runs"), ("/api", "API", "api"))
+    place = here if here in ("runs", "api") else "home"
     shown = "".join(
-        f'<a href="{address}"{" class=fs-here" if key == here else ""}>{words}</a>' for address, words, key in links
+        f'<a href="{address}"{" class=fs-here" if key == place else ""}>{words}</a>' for address, words, key in links
     )
     brand = '<a class="fs-brand" href="/"><i></i>fieldsight</a>'
     gr.HTML(f'<nav class="fs-bar">{brand}{shown}</nav>', elem_classes="fs-html")

@@ -82,11 +82,19 @@ def downloads(key: str, files: Sequence[Path], folder: Path) -> str:
     return f'<h3>Files</h3>{every}<ul class="fs-files">{items}</ul>'
 
 
-def frame(address: str, title: str) -> str:
-    """An HTML report inside the page; it runs no script."""
+def frame(address: str, title: str, scripts: bool = False) -> str:
+    """An HTML page inside the page, apart from it: it reaches neither us nor the network.
+
+    Args:
+        address: where it is served.
+        title: what it is.
+        scripts: True where it may compute by itself.
+    """
+    allowed = "allow-scripts" if scripts else ""
     return (
-        f'<iframe class="fs-frame" src="{escape(address)}" title="{escape(title)}" sandbox="" loading="lazy"></iframe>'
-        f'<p class="fs-soft"><a href="{escape(address)}" target="_blank" rel="noopener">Open the report alone</a></p>'
+        f'<iframe class="fs-frame" src="{escape(address)}" title="{escape(title)}" sandbox="{allowed}" '
+        'loading="lazy"></iframe>'
+        f'<p class="fs-soft"><a href="{escape(address)}" target="_blank" rel="noopener">Open it alone</a></p>'
     )
 
 

@@ -213,11 +213,12 @@ def _view(name: str, prediction: Prediction, folder: Path, stem: str, number: in
         saved = prediction.save(below, _unused(below, stem)) if stem else prediction.save(below)
     except FieldsightError as error:
         return View(name, picture, facts_of(summary), summary=summary, error=str(error), prediction=prediction)
+    facts, tables = prediction.shown() or (facts_of(summary), _tables(prediction, summary))
     return View(
         name,
         picture,
-        facts_of(summary),
-        tuple(_tables(prediction, summary)),
+        facts,
+        tuple(tables),
         tuple(_warnings(summary)),
         files=tuple(path.relative_to(folder).as_posix() for path in saved),
         summary=summary,

@@ -388,7 +388,7 @@ def body_html(shown: Shown, view: View) -> str:
     parts = [render.facts(view.facts)]
     parts += [render.table(table) for table in view.tables]
     if view.report:
-        parts.append(render.frame(f"/results/{shown.key}/{view.report}", "Report"))
+        parts.append(render.frame(f"/results/{shown.key}/{view.report}", "Report", scripts=True))
     parts.append(render.downloads(shown.key, shown.files, shown.folder))
     return "".join(parts)
 

@@ -21,8 +21,8 @@ SPEC = System(
         Input(
             "network",
             "network",
-            "a built-in name (resnet18), ONNX file, Hugging Face config.json, CSV of layers, package.module:factory, "
-            "fieldsight:SYSTEM, or folders of files",
+            "a built-in network (resnet18), an ONNX file, a Hugging Face config.json or a CSV of layers; on the "
+            "command line also package.module:factory and fieldsight:SYSTEM",
             (".onnx", ".json", ".csv"),
         ),
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,6 +96,10 @@ class Comparison(Prediction):
             "thresholds": {k: finite(v) for k, v in self.thresholds().items()},
             "skipped": list(self.skipped),
         }
+
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
+        """The table."""
+        return {}, (self.table(),)
 
     def thresholds(self) -> dict[str, float]:
         """FLOPs per parameter above which computing costs more, by number format."""

@@ -22,7 +22,7 @@ def joules(value: float) -> str:
     return f"{si(value)}J"
 
 
-def bars(rows: Sequence[tuple[str, Mapping[str, float]]], width: int = 760, label: int = 190, title: str = "") -> str:
+def bars(rows: Sequence[tuple[str, Mapping[str, float]]], width: int = 680, label: int = 150, title: str = "") -> str:
     """Horizontal stacked bars on one scale, each with its name on the left and its total on the right.
 
     Args:
@@ -36,7 +36,7 @@ def bars(rows: Sequence[tuple[str, Mapping[str, float]]], width: int = 760, labe
     drawn = []
     for i, (name, parts) in enumerate(rows):
         top, x = 6 + i * step, float(label)
-        short = name if len(name) <= 28 else f"{name[:13]}…{name[-13:]}"
+        short = name if len(name) <= 22 else f"{name[:10]}…{name[-10:]}"
         drawn.append(
             f'<text x="{label - 8}" y="{top + 14}" text-anchor="end" fill="currentColor">'
             f"{escape(short)}<title>{escape(name)}</title></text>"
@@ -177,7 +177,10 @@ def _worst(row: Sequence[float], side: float) -> float:
 
 def _svg(width: int, height: int, drawn: Sequence[str], title: str) -> str:
     named = f"<title>{escape(title)}</title>" if title else ""
+    least = min(width, 460)  # narrower, and the words can't be read: a phone scrolls
     return (
+        '<div style="overflow-x:auto">'
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
-        f'style="max-width:100%;height:auto" role="img" {_FONT}>{named}{"".join(drawn)}</svg>'
+        f'style="max-width:100%;min-width:{least}px;height:auto;display:block" role="img" {_FONT}>'
+        f"{named}{''.join(drawn)}</svg></div>"
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,11 @@ class Calibration(Prediction):
             "left_out_percent": left,
         }
 
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
+        """Quality, constants and rows."""
+        quality = {"rows": self.fit.rows, "condition number": self.fit.condition, "mean error [%]": self.fit.mape}
+        return quality, (self.constants(), self.residuals())
+
     def lines(self) -> list[str]:
         """The constants with their intervals, then the quality."""
         fit = self.fit
@@ -116,8 +121,11 @@ class Calibration(Prediction):
         return report
 
     def save(self, folder: str | Path, stem: str | Path = "") -> list[Path]:
-        """Write the profile (TOML), the fit (JSON), the rows (CSV) and the report (HTML)."""
-        base = Path(folder) / (stem or safe_name(self.name))
+        """Write the profile (TOML), the fit (JSON), the rows (CSV) and the report (HTML), all named as the profile is.
+
+        A profile is known by its file's name, so ``stem`` changes nothing.
+        """
+        base = Path(folder) / safe_name(self.name)
         return [
             write_text(base.with_name(f"{base.name}.toml"), self.hardware.to_toml()),
             write_json(base.with_name(f"{base.name}.json"), self.to_dict()),

@@ -109,7 +109,8 @@ def savings_figure(savings: Mapping[str, Mapping[str, Mapping[int, float]]]) -> 
         ax.set_ylabel("% saved at 1/16")
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylim(0, 100)
-    axes[0].legend(frameon=False, fontsize=8)
+    fullest = max(zip(axes, savings.values(), strict=True), key=lambda pair: len(pair[1]))[0]
+    fullest.legend(frameon=False, fontsize=8)
     return drawn
 
 

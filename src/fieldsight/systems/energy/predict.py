@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from fieldsight.data.files import write_json, write_text
 from fieldsight.data.folders import Item, gather
 from fieldsight.model import Model
 from fieldsight.predictions import Picture, Prediction, Table
-from fieldsight.profile.joules import PARTS
+from fieldsight.profile.joules import PARTS, si
 from fieldsight.systems.energy import networks
 from fieldsight.systems.energy.config import EnergyConfig
 from fieldsight.systems.energy.drawing import PART_WORDS, bars, joules, treemap
@@ -83,6 +84,21 @@ class EnergyEstimate(Prediction):
         """Both conventions side by side."""
         return total_table(self.charged)
 
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
+        """The numbers one reads first, both conventions, and the layers."""
+        c = self.charged
+        tables = [self.totals()]
+        if c.sensitivity is not None:
+            columns = {"constant": "", "low": "", "high": "", "total at low": "J", "total at high": "J"}
+            rows = [
+                dict(zip(columns, (s.name, s.low, s.high, s.total_low, s.total_high), strict=True))
+                for s in c.sensitivity.tornado
+            ]
+            tables.append(Table(columns, rows, "what the range of each constant does to the total"))
+        if c.network.counts.unknown:
+            tables.append(_ops(c.network.counts.unknown, "unknown operators, in no number here"))
+        return {"network": c.network.name, **facts(c), **_supply_words(c)}, (*tables, self.layers())
+
     def draw(self) -> Picture:
         """Stacked bars over batches, and where the joules go."""
         from fieldsight.report.plots import pixels
@@ -136,7 +152,7 @@ class EnergyEstimate(Prediction):
         whole = exact.total or 1.0
         named = [f"{g} {sum(v.values()) / whole:.0%}" for g, v in groups if not g.endswith(" others")]
         lines.append("most: " + ", ".join(named[:5]))
-        lines += [f"{k.replace('_', ' ')}: {v:,.4g}" for k, v in supply(c).items() if v is not None]
+        lines += [f"{words}: {value}" for words, value in _supply_words(c).items()]
         if c.answer:
             lines.append(
                 f"an answer of {c.settings.tokens} tokens to a prompt of {c.settings.prompt}: "
@@ -210,8 +226,8 @@ def facts(c: Charged) -> dict[str, str]:
         "largest part": f"{PART_WORDS[one.dominant]}, {one.shares[one.dominant]:.0%}",
         "bound": one.bound,
         "MACs = weights at batch": f"{c.regimes[one.convention].mac_equals_weight:.4g}",
-        "parameters": f"{c.network.counts.params:,}",
-        "MACs": f"{c.network.counts.macs:,}",
+        "parameters": si(c.network.counts.params).strip(),
+        "MACs": si(c.network.counts.macs / max(c.network.counts.samples, 1)).strip(),
         "format": c.precision,
         "activations in": one.act_level,
     }
@@ -225,10 +241,14 @@ def _own_bits(settings: EnergyConfig) -> dict[str, float]:
     return {k: v for k, v in given.items() if v is not None}
 
 
-def _ops(ops: Any) -> Table:
+def _supply_words(c: Charged) -> dict[str, str]:
+    return {k.replace("_", " ").replace("co2", "CO2"): f"{v:,.4g}" for k, v in supply(c).items() if v is not None}
+
+
+def _ops(ops: Any, title: str = "") -> Table:
     columns = {"operator": "", "calls": "", "input elements": "", "output elements": "", "first at": ""}
     rows = [dict(zip(columns, (o.kind, o.calls, o.inputs, o.outputs, o.where), strict=True)) for o in ops]
-    return Table(columns, rows)
+    return Table(columns, rows, title)
 
 
 def _config_of(one: Any) -> Any:

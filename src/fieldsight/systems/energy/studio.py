@@ -176,12 +176,12 @@ def _explore(context: PageContext) -> None:
 def _form(context: PageContext, start: Charged) -> Form:
     import gradio as gr
 
+    from fieldsight.studio.fields import caption
+
     named = [(f"{e.label} ({e.value})", e.value) for e in examples() if e.value]
     network = gr.Dropdown(named, value=FIRST, label="Network")
-    file = gr.File(
-        label="Or upload: .onnx, config.json, layers .csv", file_types=list(networks.SUFFIXES), height=96,
-        elem_classes="fs-small-file",
-    )  # fmt: skip
+    caption("Or upload", "an ONNX file, a config.json or a CSV of layers")
+    file = gr.File(show_label=False, file_types=list(networks.SUFFIXES), height=150, elem_classes="fs-drop")
     shape = gr.Textbox(
         label="Input shape", placeholder="1,3,224,224 where the file leaves it open; then Enter", lines=1
     )
@@ -377,15 +377,18 @@ def _look_closer(context: PageContext, tab: Any) -> None:
 def _compare(context: PageContext) -> None:
     import gradio as gr
 
+    from fieldsight.studio.fields import caption
+
     named = [(f"{e.label} ({e.value})", e.value) for e in examples() if e.value]
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
             chosen = gr.Dropdown(
                 named, value=["resnet18", "gpt3-small", "llama-7b"], multiselect=True, label="Networks"
             )
+            caption("And uploads", "ONNX files, config.json, CSV of layers")
             files = gr.File(
-                label="And uploads: .onnx, config.json, layers .csv", file_count="multiple", height=120,
-                file_types=list(networks.SUFFIXES),
+                show_label=False, file_count="multiple", height=150, file_types=list(networks.SUFFIXES),
+                elem_classes="fs-drop",
             )  # fmt: skip
             convention = gr.Radio(list(CONVENTIONS), value="exact", label="Charged")
             batch = gr.Slider(1, 128, value=1, step=1, label="Batch of the table")
@@ -420,6 +423,8 @@ def _subject(context: PageContext, names: Any, files: Any) -> tuple[Any, ...]:
 def _calibrate(context: PageContext) -> None:
     import gradio as gr
 
+    from fieldsight.studio.fields import caption
+
     words = (
         "A table with the columns model, batch, joules, seconds, and for networks that are not built in weights, macs "
         "and kv per sample; rows of the model idle need joules and seconds only."
@@ -427,7 +432,8 @@ def _calibrate(context: PageContext) -> None:
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
             gr.HTML(f'<p class="fs-soft">{escape(words)}</p>', elem_classes="fs-html")
-            file = gr.File(label="Measurements (.csv)", file_types=[".csv"], height=120)
+            caption("Measurements", "CSV")
+            file = gr.File(show_label=False, file_types=[".csv"], height=150, elem_classes="fs-drop")
             name = gr.Textbox(label="Name of the profile", value="measured", lines=1)
             precision = gr.Dropdown(list(get_args(Format))[1:], value="fp32", label="Number format that was measured")
             with gr.Row():

@@ -48,7 +48,7 @@ class EnergySweep(Prediction):
     base: float
     facts: Mapping[str, Any] = field(default_factory=dict)
 
-    def shown(self) -> list[str]:
+    def parts_shown(self) -> list[str]:
         """Parts that are somewhere above zero, in the order of the paper's tables."""
         order = ("activation", "mac", "weight", "kv")
         return [p for p in order if any(one[p] for row in self.parts for one in row)]
@@ -58,7 +58,7 @@ class EnergySweep(Prediction):
         rows = []
         scale = self.base or 1.0
         for batch, line in zip(self.batches, self.parts, strict=True):
-            for part in (*self.shown(), "total"):
+            for part in (*self.parts_shown(), "total"):
                 values = [sum(one.values()) if part == "total" else one[part] for one in line]
                 cells = dict(zip(self.labels, (v / scale for v in values), strict=True))
                 rows.append({"batch": batch, "part": part, **cells})
@@ -75,6 +75,11 @@ class EnergySweep(Prediction):
         ]  # fmt: skip
         columns = {"batch": "", "step": "", **dict.fromkeys((*PARTS, "total", "per sample"), "J")}
         return Table(columns, rows, f"{self.name}, {self.title}")
+
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
+        """The two tables."""
+        facts = {k: v for k, v in self.facts.items() if isinstance(v, (str, int, float))}
+        return {"unscaled batch 1": joules(self.base), **facts}, (self.table(), self.long())
 
     def to_dict(self) -> dict[str, Any]:
         """The table, the J behind it and how they were computed."""
