@@ -18,7 +18,7 @@ from fieldsight.data.images import read_image, write_image
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.sem import metrology
 from fieldsight.systems.sem.config import PRESETS, TRAINED_FAMILIES
-from fieldsight.systems.sem.data import HELD_OUT_CELLS, Pair, check_registration, read_pairs
+from fieldsight.systems.sem.data import HELD_OUT_CELLS, Pair, check_registration, measure_shift, read_pairs
 from fieldsight.systems.sem.simulate import shrink
 
 TINY = PRESETS["tiny"]
@@ -208,10 +208,18 @@ def test_shifted_pictures_are_noticed() -> None:
     made = fieldsight.call("sem", "simulate", pattern="manhattan", count=4, size=128, pixel="4nm").samples
     straight = [Pair(s.name, s.name, "", "train", s.made.mask, s.made.sem) for s in made]
     moved = [Pair(s.name, s.name, "", "train", s.made.mask, np.roll(s.made.sem, (3, -4), (0, 1))) for s in made]
-    assert check_registration(straight, limit=1.5) == []
-    found = check_registration(moved, limit=1.5)
+    assert check_registration(straight) == []
+    found = check_registration(moved)
     assert len(found) == 4
     assert "pixels (x, y)" in found[0]
+    shift = measure_shift(moved[0].mask, moved[0].target)
+    assert shift == pytest.approx((-4.0, 3.0), abs=0.7)
+
+
+@pytest.mark.parametrize(("pixel", "size"), [("6nm", 32), ("4nm", 64), ("2nm", 256)])
+def test_an_etch_that_widens_lines_is_no_shift(pixel: str, size: int) -> None:
+    made = fieldsight.call("sem", "simulate", pattern="gratings", count=6, size=size, pixel=pixel).samples
+    assert check_registration([Pair(s.name, s.name, "", "train", s.made.mask, s.made.sem) for s in made]) == []
 
 
 def test_data_folders_that_cannot_be_used(tmp_path: Path) -> None:
