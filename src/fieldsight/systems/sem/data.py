@@ -310,7 +310,7 @@ def check_registration(pairs: Sequence[Pair], limit: float = 1.0) -> list[str]:
 
 
 def measure_shift(mask: Mask, picture: NDArray[np.float32]) -> tuple[float, float] | None:
-    """Shift ``(x, y)`` of a picture ``(H, W)`` against its mask, to a tenth of a pixel; None where one of them is empty.
+    """Shift ``(x, y)`` of a picture ``(H, W)`` against its mask, to a tenth of a pixel; None where one is empty.
 
     Features of the picture are wider than those of the mask, by the etch: the correlation of both has a plateau as
     wide as that, on which noise alone decides. Their distances to the rim differ by a constant only, so distances are
