@@ -85,7 +85,7 @@ def runtimes() -> list[dict[str, Any]]:
                     peer_value=speeds["torch"],
                     ratio=speed / speeds["torch"],
                     goal=goal,
-                )  # fmt: skip
+                )
             )
     return rows
 

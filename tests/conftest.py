@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +35,13 @@ def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, request: Any) -> Iterator[None]:
+def _own_cache(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory, request: Any) -> None:
     """Assets of the user are not seen, but by tests that are marked for them."""
     if "assets" not in request.keywords:
         monkeypatch.setenv("FIELDSIGHT_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
-    yield
 
 
-@pytest.fixture()
+@pytest.fixture
 def root() -> Path:
     """The checkout."""
     return Path(__file__).parents[1]

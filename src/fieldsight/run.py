@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import functools
 import json
 import os
 import platform
@@ -324,8 +325,12 @@ def machine() -> dict[str, Any]:
     return {"system": platform.system(), "processor": platform.machine(), "cores": os.cpu_count() or 0}
 
 
+@functools.cache
 def commit() -> str:
-    """Commit of the checkout this package is imported from, or empty when it was installed."""
+    """Commit of the checkout this package is imported from, or empty when it was installed.
+
+    Read once: long work is named after the code it began with.
+    """
     for folder in Path(__file__).resolve().parents[1:4]:
         head = folder / ".git" / "HEAD"
         if head.is_file():

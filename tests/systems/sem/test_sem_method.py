@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import scipy.ndimage as ndi
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldsight import conformal
 from fieldsight.errors import DataError, ModelFileError
-from fieldsight.systems.sem import metrology
+from fieldsight.systems.sem import metrology, process
 from fieldsight.systems.sem.calibrate import calibrate_model, outlier_weights, predict_pairs
 from fieldsight.systems.sem.config import PRESETS, SemConfig
 from fieldsight.systems.sem.data import Pair, Positions, draw_pairs, place
@@ -360,3 +363,26 @@ def test_predict_takes_options_by_name_only_and_knows_them(baseline: SemModel) -
 def _pair(mask: np.ndarray) -> Pair:
     sem = (mask * 200).astype(np.uint8)
     return Pair("one", "one", "", "calibration", mask, sem)
+
+
+@pytest.mark.parametrize("pixel", [2.0, 5.0])
+def test_roughness_is_read_off_straight_edges_only(pixel: float) -> None:
+    rng = np.random.default_rng(0)
+    rows = np.arange(400.0)
+    wave = process.rough_field((400, 400), 20.0 / pixel, 0.6, rng)[:, 0] * 1.5 / pixel
+    columns = np.arange(400.0)[None, :]
+    height = 0.5 - 0.5 * np.tanh((columns - 200.0 - wave[:, None]) / 1.5)
+    found = metrology.roughness(metrology.contours(height, 0.5), pixel)
+    assert found == pytest.approx(3 * 1.5, rel=0.25)
+    smooth = 0.5 - 0.5 * np.tanh((columns - 200.0 - 10.0 * np.sin(rows / 600.0)[:, None]) / 1.5)
+    assert metrology.roughness(metrology.contours(smooth, 0.5), pixel) < 0.1 * pixel
+    corners = np.zeros((400, 400))
+    corners[20:200, 20:200] = corners[200:380, 200:380] = 1.0
+    corners = ndi.gaussian_filter(corners, 2.0)
+    assert metrology.roughness(metrology.contours(corners, 0.5), pixel) < 1.0  # round corners are no roughness
+
+
+def test_a_picture_without_straight_edges_has_no_roughness() -> None:
+    y, x = np.mgrid[:64, :64]
+    disc = 1.0 / (1.0 + np.exp(np.hypot(y - 32, x - 32) - 10.0))
+    assert math.isnan(metrology.roughness(metrology.contours(disc, 0.5), 5.0))

@@ -98,20 +98,44 @@ def guard_band(lo: Array, hi: Array, level: float, pixel: float) -> float:
     return float(distance.mean() * pixel)
 
 
-def roughness(lines: Sequence[NDArray[np.float64]], pixel: float, window: int = 61) -> float:
-    """Line-edge roughness in nm, three sigma: distance of a contour from its own average over ``window`` points."""
-    offsets = []
-    for line in lines:
-        if len(line) < 2 * window:
-            continue
-        closed = bool(np.allclose(line[0], line[-1]))
-        smooth = ndi.uniform_filter1d(line, window, axis=0, mode="wrap" if closed else "nearest")
-        along = np.gradient(smooth, axis=0)
-        normal = np.stack([-along[:, 1], along[:, 0]], axis=1)
-        length = np.linalg.norm(normal, axis=1, keepdims=True)
-        offset = ((line - smooth) * normal / np.maximum(length, 1e-9)).sum(axis=1)
-        offsets.append(offset if closed else offset[window // 2 : -(window // 2)])
-    return float(3.0 * np.std(np.concatenate(offsets)) * pixel) if offsets else math.nan
+#: A straight part of a contour turns by less than this (radians) over :data:`STRAIGHT_WINDOW` nm, and is at least
+#: twice as long.
+STRAIGHT_TURN, STRAIGHT_WINDOW = math.radians(15.0), 75.0
+
+
+def roughness(lines: Sequence[NDArray[np.float64]], pixel: float) -> float:
+    """Line-edge roughness in nm, three sigma, of the straight parts of contours; NaN where there are none.
+
+    A part's offsets are taken from its own parabola, so that a slight bend of the design is no roughness. Corners and
+    ends of lines are left out; waves longer than a part are not seen.
+    """
+    window = max(9, 2 * round(0.5 * STRAIGHT_WINDOW / pixel) + 1)
+    offsets = [offset for line in lines for part in straight_parts(line, window) for offset in _offsets(part)]
+    return float(3.0 * np.std(offsets) * pixel) if offsets else math.nan
+
+
+def straight_parts(line: NDArray[np.float64], window: int) -> list[NDArray[np.float64]]:
+    """The straight parts of a contour ``(n, 2)``, in order; ``window`` is an odd number of points, about pixels."""
+    if len(line) < 2 * window:
+        return []
+    closed = bool(np.allclose(line[0], line[-1]))
+    smooth = ndi.uniform_filter1d(line, window, axis=0, mode="wrap" if closed else "nearest")
+    along = np.gradient(smooth, axis=0)
+    heading = np.unwrap(np.arctan2(along[:, 0], along[:, 1]))
+    half = window // 2
+    padded = np.pad(heading, half, mode="edge")
+    turn = np.abs(padded[2 * half :] - padded[: len(heading)])
+    labels, _ = ndi.label(turn < STRAIGHT_TURN)
+    parts = [line[where] for where in ndi.find_objects(labels) if where is not None]
+    return [part for part in parts if len(part) >= 2 * window]
+
+
+def _offsets(part: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distances of a nearly straight part from its own parabola, in pixels."""
+    centred = part - part.mean(axis=0)
+    _, _, axes = np.linalg.svd(centred, full_matrices=False)
+    along, across = centred @ axes[0], centred @ axes[1]
+    return np.asarray(across - np.polyval(np.polyfit(along, across, 2), along))
 
 
 # -------------------------------------------------------------------------------------------------- regions
