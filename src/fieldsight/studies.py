@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import ast
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,42 @@ def record(system: str, name: str, result: Mapping[str, Any], code: str = "") ->
             **result,
         },
     )
+
+
+class Done:
+    """What a long study has finished so far, so that a killed one goes on and two processes can share its seeds.
+
+    A line of ``studies/<system>/.<name>.jsonl`` (not committed) holds a key, the code's hash and a value. Values of
+    other code are not used.
+    """
+
+    def __init__(self, system: str, name: str) -> None:
+        self.path = (folder() or Path("studies")) / system / f".{name}.jsonl"
+        self.code = code_hash(system)
+
+    def get(self, key: Mapping[str, Any], make: Callable[[], Any]) -> Any:
+        """The value kept under ``key``, or that of ``make()``, which is kept then. Values are plain."""
+        wanted = json.loads(json.dumps(dict(key)))
+        if self.path.is_file():
+            for line in self.path.read_text(encoding="utf-8").splitlines():
+                try:
+                    kept = json.loads(line)
+                except json.JSONDecodeError:
+                    continue  # killed while it wrote
+                if kept["key"] == wanted and kept["code"] == self.code:
+                    return kept["value"]
+        value = json.loads(json.dumps(make()))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.write("\n" * self._torn() + json.dumps({"key": wanted, "code": self.code, "value": value}) + "\n")
+        return value
+
+    def _torn(self) -> bool:
+        if not self.path.is_file() or self.path.stat().st_size == 0:
+            return False
+        with open(self.path, "rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) != b"\n"
 
 
 def read(system: str, name: str) -> dict[str, Any] | None:

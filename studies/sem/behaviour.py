@@ -9,12 +9,13 @@ and online (adaptive) calibration make of it; aleatoric and epistemic shares of 
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from fieldsight import conformal, progress
+from fieldsight import conformal, progress, studies
 from fieldsight.engine.seed import rng_for
 from fieldsight.metrics.stats import bootstrap
 from fieldsight.systems.sem.calibrate import calibrate_model, predict_pairs, score
@@ -29,9 +30,9 @@ from fieldsight.systems.sem.train import load_splits, train_baseline
 
 def run(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> dict[str, Any]:
     torch.set_num_threads(1)
-    rows = []
+    rows, done = [], studies.Done("sem", "behaviour")
     for seed in seeds:
-        rows.append({"seed": seed, **one(seed)})
+        rows.append({"seed": seed, **done.get({"seed": seed}, partial(one, seed))})
         progress.note(f"seed {seed}: {rows[-1]}")
     means = {k: vars(bootstrap([r[k] for r in rows])) for k in rows[0] if k != "seed"}
     return {"seeds": list(seeds), "layouts": 40, "epochs": 15, "rows": rows, "claims": means}

@@ -6,12 +6,13 @@ python studies/run.py sem paper [--seeds 0,1]      about 50 minutes a seed on on
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from fieldsight import progress
+from fieldsight import progress, studies
 from fieldsight.systems.sem.calibrate import calibrate_model
 from fieldsight.systems.sem.config import PRESETS
 from fieldsight.systems.sem.evaluate import edge_concentration, evaluate_pairs, outlier_ratio
@@ -21,9 +22,9 @@ from fieldsight.systems.sem.train import load_splits, second_stage, train_baseli
 
 def run(seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any]:
     torch.set_num_threads(1)
-    rows = []
+    rows, done = [], studies.Done("sem", "paper")
     for seed in seeds:
-        rows.append({"seed": seed, **one(seed)})
+        rows.append({"seed": seed, **done.get({"seed": seed}, partial(one, seed))})
         progress.note(f"seed {seed}: {rows[-1]}")
     return {"seeds": list(seeds), "preset": "paper", "threads": 1, "rows": rows, "means": means(rows)}
 

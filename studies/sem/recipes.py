@@ -9,11 +9,12 @@ measured on the same test layouts, with a threshold from layouts that nothing wa
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
 
-from fieldsight import progress
+from fieldsight import progress, studies
 from fieldsight.metrics.stats import bootstrap, holm, paired
 from fieldsight.systems.sem.calibrate import calibrate_model
 from fieldsight.systems.sem.config import PRESETS, SemConfig
@@ -43,10 +44,11 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def run(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> dict[str, Any]:
     torch.set_num_threads(1)
-    rows = []
+    rows, done = [], studies.Done("sem", "recipes")
     for seed in seeds:
         for name, changes in RECIPES.items():
-            rows.append({"seed": seed, "recipe": name, **one(seed, changes)})
+            key = {"seed": seed, "recipe": name}
+            rows.append({**key, **done.get({**key, **changes}, partial(one, seed, changes))})
             progress.note(f"seed {seed}, {name}: {rows[-1]['interval_score']:.5f}")
     return {"seeds": list(seeds), "preset": "small", "epochs": EPOCHS, "rows": rows, "claims": claims(rows)}
 

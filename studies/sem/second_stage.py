@@ -10,12 +10,13 @@ the validation layouts (a valid protocol).
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
-from fieldsight import progress
+from fieldsight import progress, studies
 from fieldsight.metrics.stats import bootstrap, holm, paired
 from fieldsight.systems.sem.calibrate import calibrate_model
 from fieldsight.systems.sem.config import PRESETS, SemConfig
@@ -43,9 +44,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def run(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
+    done = studies.Done("sem", "second_stage")
     for seed in seeds:
         for epochs in EPOCHS:
-            rows += one(seed, epochs)
+            rows += done.get({"seed": seed, "epochs": epochs, "variants": VARIANTS}, partial(one, seed, epochs))
             progress.note(f"seed {seed}, {epochs} epochs: done")
     return {"seeds": list(seeds), "epochs": list(EPOCHS), "preset": "small", "rows": rows, "claims": claims(rows)}
 

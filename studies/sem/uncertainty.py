@@ -6,11 +6,12 @@ python studies/run.py sem uncertainty [--seeds 0,1,2,3,4]
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
 
-from fieldsight import progress
+from fieldsight import progress, studies
 from fieldsight.metrics.stats import bootstrap, holm, paired
 from fieldsight.systems.sem.calibrate import calibrate_model
 from fieldsight.systems.sem.config import PRESETS
@@ -35,26 +36,30 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def run(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> dict[str, Any]:
     torch.set_num_threads(1)
-    rows = []
+    rows, done = [], studies.Done("sem", "uncertainty")
     for seed in seeds:
         for name, changes in METHODS.items():
-            base = PRESETS["small"].replace(seed=seed, schedule="cosine", data={"seed": seed}, second={"kind": "none"})
-            config = base.replace(**changes)
-            splits = load_splits(config, None)
-            model = SemModel.create(config)
-            begun = time.perf_counter()
-            train_baseline(model, splits, None)
-            seconds = time.perf_counter() - begun
-            kind = "scaled" if config.method == "scaled" else "cqr"
-            model = model.with_calibration(
-                calibrate_model(model, splits["calibration"], config.alpha, kind=kind)  # type: ignore[arg-type]
-            )
-            layouts = evaluate_pairs(model, splits["test"], edges=False)[0].by_group()
-            rows.append(
-                {"seed": seed, "method": name, "seconds": seconds, **{m: layouts.summary(m).mean for m in METRICS}}
-            )
+            key = {"seed": seed, "method": name}
+            rows.append({**key, **done.get({**key, **changes}, partial(one, seed, changes))})
             progress.note(f"seed {seed}, {name}: {rows[-1]['interval_score']:.5f}")
     return {"seeds": list(seeds), "preset": "small, cosine", "rows": rows, "claims": claims(rows)}
+
+
+def one(seed: int, changes: dict[str, Any]) -> dict[str, float]:
+    base = PRESETS["small"].replace(seed=seed, schedule="cosine", data={"seed": seed}, second={"kind": "none"})
+    config = base.replace(**changes)
+    splits = load_splits(config, None)
+    model = SemModel.create(config)
+    begun = time.perf_counter()
+    train_baseline(model, splits, None)
+    seconds = time.perf_counter() - begun
+    model = model.with_calibration(
+        calibrate_model(
+            model, splits["calibration"], config.alpha, kind="scaled" if config.method == "scaled" else "cqr"
+        )
+    )
+    layouts = evaluate_pairs(model, splits["test"], edges=False)[0].by_group()
+    return {"seconds": seconds, **{m: layouts.summary(m).mean for m in METRICS}}
 
 
 def claims(rows: list[dict[str, Any]]) -> dict[str, Any]:
