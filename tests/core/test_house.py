@@ -310,6 +310,25 @@ def test_progress_is_told_to_whoever_watches() -> None:
     assert said == ["hello"]
 
 
+def test_a_killed_study_goes_on_where_it_was(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(studies, "folder", lambda: tmp_path)
+    made: list[int] = []
+
+    def make(seed: int) -> dict[str, float]:
+        made.append(seed)
+        return {"mae": 0.5 + seed}
+
+    assert studies.Done("sem", "claim").get({"seed": 0}, lambda: make(0)) == {"mae": 0.5}
+    with open(tmp_path / "sem" / ".claim.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"key": {"seed": 1}, "co')  # killed while it wrote
+    again = studies.Done("sem", "claim")
+    assert [again.get({"seed": s}, lambda s=s: make(s))["mae"] for s in (0, 1, 1)] == [0.5, 1.5, 1.5]
+    assert made == [0, 1]
+    monkeypatch.setattr(studies, "code_hash", lambda system: "other")
+    studies.Done("sem", "claim").get({"seed": 0}, lambda: make(0))
+    assert made == [0, 1, 0]  # of other code: made anew
+
+
 def test_a_study_is_stale_once_its_code_changes_and_comments_do_not_count(tmp_path: Path, monkeypatch: Any) -> None:
     home = tmp_path / "studies"
     home.mkdir()

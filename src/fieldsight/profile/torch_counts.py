@@ -120,39 +120,39 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        todo = plan(func)
-        if todo.role == "composite":
+        planned = plan(func)
+        if planned.role == "composite":
             with self:
                 return func.decompose(*args, **kwargs)
         out = None
-        if todo.shape is not None and self.meta and (todo.always or not self.kernels):
-            out = todo.shape(args, kwargs)
+        if planned.shape is not None and self.meta and (planned.always or not self.kernels):
+            out = planned.shape(args, kwargs)
         if out is None:
-            out = self._run(func, todo, args, kwargs)
+            out = self._run(func, planned, args, kwargs)
         for value in args:
             if id(value) in self.owned:
-                self.used.setdefault(id(value), "" if todo.role == "free" else todo.kind)
-                if todo.macs is not None:
+                self.used.setdefault(id(value), "" if planned.role == "free" else planned.kind)
+                if planned.macs is not None:
                     self.multiplied.setdefault(id(value), self.stack[-1])
-        if todo.role != "free":
-            self._record(todo, args, kwargs, out)
+        if planned.role != "free":
+            self._record(planned, args, kwargs, out)
         return out
 
-    def _run(self, func: Any, todo: Plan, args: Any, kwargs: Any) -> Any:
+    def _run(self, func: Any, planned: Plan, args: Any, kwargs: Any) -> Any:
         try:
             if self.meta:
-                args, kwargs = _one_device(todo, args, kwargs)
+                args, kwargs = _one_device(planned, args, kwargs)
             return func(*args, **kwargs)
         except Exception:
             self.failed = self.failed or (str(func), self.stack[-1])
             raise
 
-    def _record(self, todo: Plan, args: Any, kwargs: Any, out: Any) -> None:
+    def _record(self, planned: Plan, args: Any, kwargs: Any, out: Any) -> None:
         where, first = self.stack[-1], first_tensor(out)
         written = first.numel() if first is not None else 0
-        if todo.macs is None:
-            key = ("unknown" if todo.role == "unknown" else "arithmetic", where, todo.kind)
-            if todo.role != "lookup":
+        if planned.macs is None:
+            key = ("unknown" if planned.role == "unknown" else "arithmetic", where, planned.kind)
+            if planned.role != "lookup":
                 row = self.ops.setdefault(key, [0, 0, 0])
                 row[0] += 1
                 row[1] += elements(args)
@@ -160,10 +160,10 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return
             macs, read = 0, 0
         else:
-            macs = todo.macs(args, kwargs, first)
-            taken = (a for a in args[slice(*todo.reads)] if isinstance(a, Tensor) and id(a) not in self.owned)
+            macs = planned.macs(args, kwargs, first)
+            taken = (a for a in args[slice(*planned.reads)] if isinstance(a, Tensor) and id(a) not in self.owned)
             read = sum(a.numel() for a in taken)
-        kind = todo.kind if todo.kind != "convolution" else _convolution_kind(args)
+        kind = planned.kind if planned.kind != "convolution" else _convolution_kind(args)
         row = self.rows.setdefault((where, kind), [0, 0, 0, 0])
         row[0] += 1
         row[1] += macs
@@ -245,18 +245,18 @@ def _convolution_kind(args: Any) -> str:
     return f"conv{'_transpose' if args[6] else ''}{args[1].dim() - 2}d"
 
 
-def _one_device(todo: Plan, args: Any, kwargs: Any) -> Any:
+def _one_device(planned: Plan, args: Any, kwargs: Any) -> Any:
     """Bring the tensors of one call to the meta device if any of them is there; copies to a device stay on it."""
     found: list[Tensor] = []
     _map_tensors((args, kwargs), found.append)
     if not any(t.is_meta for t in found):
         return args, kwargs
     if any(not t.is_meta and t.dim() for t in found):
-        lengths = todo.kind in ("lstm", "gru", "rnn")  # of a packed sequence: values, kept on the CPU
+        lengths = planned.kind in ("lstm", "gru", "rnn")  # of a packed sequence: values, kept on the CPU
         args, kwargs = _map_tensors(
             (args, kwargs), lambda t: t if t.dim() == 0 or (lengths and t.dtype is torch.int64) else _as_meta(t)
         )
-    if todo.kind in _COPIES:
+    if planned.kind in _COPIES:
         args = tuple(torch.device("meta") if isinstance(a, torch.device) else a for a in args)
         kwargs = {k: torch.device("meta") if k == "device" and v is not None else v for k, v in kwargs.items()}
     return args, kwargs

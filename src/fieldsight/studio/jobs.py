@@ -22,7 +22,7 @@ class StoppedError(FieldsightError):
     """The work was stopped by the person who started it."""
 
     def __init__(self) -> None:
-        super().__init__("StoppedError. Nothing was kept.")
+        super().__init__("Stopped. Nothing was kept.")
 
 
 @dataclass
