@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -198,9 +198,10 @@ def _print(result: Any, as_json: bool, out: Path | None) -> None:
     else:
         for line in result.lines():
             print(line)
-    skipped = getattr(result, "skipped", [])
+    skipped = getattr(result, "skipped", ())
     if skipped:
-        say(f"{len(skipped)} of {len(result)} inputs were skipped; see above.")
+        of_all = f" of {len(result)}" if isinstance(result, Sized) else ""
+        say(f"{len(skipped)}{of_all} inputs were skipped; see above.")
 
 
 def _description(spec: System, verb: Verb) -> str:

@@ -38,6 +38,8 @@ def gather(inputs: Any, suffixes: Sequence[str], named: Callable[[str], bool] | 
     many = inputs if isinstance(inputs, (list, tuple)) else [inputs]
     items: list[Item] = []
     for number, one in enumerate(many):
+        if isinstance(one, str) and not one.strip() and suffixes:
+            raise DataError("An input is an empty text. Give a file, a folder or a pattern.")
         if not isinstance(one, (str, Path)):
             items.append(Item(one, f"input {number}", Path(f"input-{number:04d}")))
         elif not suffixes or (named is not None and isinstance(one, str) and named(one)):

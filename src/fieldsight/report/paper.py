@@ -16,6 +16,9 @@ from fieldsight.predictions import Table
 from fieldsight.registry import System
 from fieldsight.report.html import Report
 
+#: Tables with more rows are summed up on the terminal; files and JSON hold every row.
+LONG = 30
+
 Verdict = Literal["reproduced", "reproduced with a recovered constant", "contradicts", "not comparable", "open"]
 
 
@@ -92,18 +95,15 @@ class Reproduction:
         }
 
     def lines(self) -> list[str]:
-        """The tables as text, then the errors."""
+        """The tables as text, of long ones what stands out; then facts and errors."""
         from fieldsight.cli.console import cell
 
         lines = [self.spec.paper, ""]
         for table in self.tables:
             lines += [table.title] + ([f"  {table.note}"] if table.note else [])
-            for r in table.rows:
-                values = [f"printed {cell(r.printed)}"]
-                values += [f"recomputed {cell(r.recomputed)}"] if r.recomputed is not None else []
-                values += [f"ours {cell(r.ours)}"] if r.ours is not None else []
-                lines.append(f"  {r.name}: {'; '.join(values)} ({r.verdict}{': ' + r.note if r.note else ''})")
-            lines.append("")
+            lines += [*_lines(table), ""]
+        if self.facts:
+            lines += [*(f"{name}: {cell(value)}" for name, value in self.facts.items()), ""]
         lines += ["The paper's errors and gaps, and what we do:"] + [f"  - {e}" for e in self.errors]
         lines += [f"study {name}: {state}" for name, state in self.studies.items()]
         return [*lines, ", ".join(f"{n} {v}" for v, n in self.verdicts().items())]
@@ -135,3 +135,32 @@ class Reproduction:
             write_text(base / "reproduce.csv", Table(columns, rows).to_csv()),
             self.report().save(base / "reproduce.html"),
         ]
+
+
+def _lines(table: PaperTable) -> list[str]:
+    shown = list(table.rows)
+    lines = []
+    if len(shown) > LONG:
+        found = [r.verdict for r in shown]
+        told = ", ".join(f"{found.count(v)} {v}" for v in dict.fromkeys(found))
+        off = [abs(r.printed - r.recomputed) for r in shown if _number(r.printed) and _number(r.recomputed)]  # type: ignore[operator]
+        far = f"; recomputed differs from printed by at most {max(off):.2g}" if off else ""
+        lines.append(f"  {len(shown)} values: {told}{far}. Every row: --out FOLDER or --json")
+        shown = [r for r in shown if not r.verdict.startswith("reproduced")]
+    for r in shown:
+        values = ["not printed" if r.printed is None else f"printed {_text(r.printed)}"]
+        values += [f"recomputed {_text(r.recomputed)}"] if r.recomputed is not None else []
+        values += [f"ours {_text(r.ours)}"] if r.ours is not None else []
+        lines.append(f"  {r.name}: {'; '.join(values)} ({r.verdict}{': ' + r.note if r.note else ''})")
+    return lines
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _text(value: float | str) -> str:
+    """Six digits, so that what was printed with five can be compared; thousands apart."""
+    if isinstance(value, str):
+        return value
+    return f"{value:,.0f}" if abs(value) >= 1e5 else f"{value:.6g}"

@@ -131,7 +131,9 @@ class Comparison(Prediction):
 
         lines = {r.charged.network.name: (self.axis, r.intensity) for r in self.networks}
         return {
-            "savings": savings_figure({r.charged.network.name: r.savings for r in self.networks}),
+            "savings": savings_figure(
+                {r.charged.network.name: r.savings for r in self.networks}, fraction(self.factor)
+            ),
             "regions": regions_figure(lines, self.thresholds()),
         }
 
@@ -161,7 +163,8 @@ class Comparison(Prediction):
         for row in self.networks:
             one = row.charged.chosen
             scaled.append((row.charged.network.name, {p: v / one.batch for p, v in one.parts.items()}))
-        section.plot(bars(scaled), "energy per sample").table(self.table())
+        section.plot(bars(scaled), "energy per sample")
+        section.plot(bars(scaled, even=True), "the same, each as a whole").table(self.table())
         figures = self.figures()
         report.section("What each part saves").plot(svg(figures["savings"]), "as in Figure 10a, b")
         report.section("Bound by weights or by MACs").plot(
@@ -205,7 +208,7 @@ def compare(model: Model, inputs: Any, options: CompareOptions, strict: bool) ->
 
 
 def _row(c: Charged, options: CompareOptions) -> Row:
-    shown = [p for p in ("weight", "mac", "kv") if c.chosen.parts[p] > 0]
+    shown = [p for p in PARTS if c.chosen.parts[p] > 0]
     savings = {part: {b: saved(c, part, options.factor, b) for b in options.batches} for part in shown}
     return Row(c, savings, tuple(_intensity(c, options.axis)))
 

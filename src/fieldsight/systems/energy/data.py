@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldsight.errors import ConfigError, DataError, unknown
+from fieldsight.errors import ConfigError, DataError, nearest, unknown
 from fieldsight.profile.counts import Counts, Layer, PaperNumbers
 from fieldsight.profile.transformer import Decoder, Phase, count_decoder, gpt
 from fieldsight.systems.energy import tables
@@ -172,7 +172,11 @@ def read_table(path: Path, allowed: Iterable[str], needed: Iterable[str]) -> lis
     if not numbered:
         raise DataError(f"'{path}' is empty. Its first line must name the columns: {', '.join(needed)}, ...")
     header = [c.lower() for c in numbered[0][1]]
-    problems = [unknown("column", c, allowed) for c in header if c not in allowed]
+    strange = [c for c in header if c not in allowed]
+    hints = [nearest(c, allowed) for c in strange[:4]]
+    problems = [f"unknown column '{c}'{'.' + h if h else ''}" for c, h in zip(strange, hints, strict=False)]
+    problems += [f"{len(strange)} unknown columns in all"] if len(strange) > 4 else []
+    problems += [f"allowed are {', '.join(allowed)}"] if strange else []
     problems += [f"the column '{c}' is missing" for c in needed if c not in header]
     problems += [f"the column '{c}' is there twice" for c in sorted(set(header)) if header.count(c) > 1]
     if len(numbered) > _MOST_ROWS:

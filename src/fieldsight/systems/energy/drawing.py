@@ -22,7 +22,13 @@ def joules(value: float) -> str:
     return f"{si(value)}J"
 
 
-def bars(rows: Sequence[tuple[str, Mapping[str, float]]], width: int = 680, label: int = 150, title: str = "") -> str:
+def bars(
+    rows: Sequence[tuple[str, Mapping[str, float]]],
+    width: int = 680,
+    label: int = 150,
+    title: str = "",
+    even: bool = False,
+) -> str:
     """Horizontal stacked bars on one scale, each with its name on the left and its total on the right.
 
     Args:
@@ -30,12 +36,14 @@ def bars(rows: Sequence[tuple[str, Mapping[str, float]]], width: int = 680, labe
         width: of the drawing in pixels.
         label: room for names in pixels.
         title: for readers who can't see it.
+        even: every bar as long as the longest, so that shares can be compared.
     """
-    most = max((sum(parts.values()) for _, parts in rows), default=0.0) or 1.0
+    longest = max((sum(parts.values()) for _, parts in rows), default=0.0) or 1.0
     room, step = width - label - 90, 26
     drawn = []
     for i, (name, parts) in enumerate(rows):
         top, x = 6 + i * step, float(label)
+        most = (sum(parts.values()) or 1.0) if even else longest
         short = name if len(name) <= 22 else f"{name[:10]}…{name[-10:]}"
         drawn.append(
             f'<text x="{label - 8}" y="{top + 14}" text-anchor="end" fill="currentColor">'

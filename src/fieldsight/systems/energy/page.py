@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from html import escape
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from fieldsight import predicting
@@ -25,8 +25,8 @@ from fieldsight.profile.transformer import Decoder, count_decoder
 from fieldsight.systems.energy import data
 from fieldsight.systems.energy.config import EnergyConfig
 from fieldsight.systems.energy.drawing import PART_COLOURS, PART_WORDS
-from fieldsight.systems.energy.estimate import group_names
-from fieldsight.systems.energy.networks import Network
+from fieldsight.systems.energy.estimate import changed, group_names
+from fieldsight.systems.energy.networks import Network, is_name
 from fieldsight.systems.energy.options import PageOptions
 from fieldsight.systems.energy.predict import METHOD, EnergyEstimate
 
@@ -38,6 +38,10 @@ SLIDERS = (
     "batch", "hardware", "precision", "convention", "context", "pj_per_bit", "pj_per_mac", "w_bits", "a_bits",
     "kv_bits", "scale_weight", "scale_mac", "scale_activation", "scale_kv", "act", "weight_reuse", "sparsity",
 )  # fmt: skip
+
+
+#: Settings that change no number of the page.
+_UNSEEN = ("hardware_file", "draws", "seed", "battery", "rate", "grid", "prompt", "tokens")
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ def page(model: Model, inputs: Any, options: PageOptions, strict: bool) -> Stati
     listed = list(inputs) if isinstance(inputs, (list, tuple)) else [inputs] if inputs is not None else data.names()
     found = predicting.predict(model, list(listed), options, None, strict, {})
     assert isinstance(found, predicting.Results)
-    networks = [p.charged.network for p in found.predictions if isinstance(p, EnergyEstimate)]
+    networks = [(o.prediction.charged.network, o.name) for o in found if isinstance(o.prediction, EnergyEstimate)]
     skipped = tuple(f"{o.name}: {o.error}" for o in found.skipped)
     if not networks:
         raise DataError("None of the networks could be used. " + " ".join(skipped))
@@ -103,9 +107,11 @@ def page(model: Model, inputs: Any, options: PageOptions, strict: bool) -> Stati
         profiles.insert(0, load_hardware(options.hardware_file))
     settings = {**options.to_dict(), "hardware": profiles[0].name if options.hardware_file else options.hardware}
     values = {
-        "networks": [network_data(n, options) for n in networks],
+        "networks": [network_data(n, options, name) for n, name in networks],
         "hardware": [hardware_data(h) for h in profiles],
         "settings": {k: settings[k] for k in SLIDERS},
+        "fixed": _flags({k: v for k, v in changed(options).items() if k not in (*SLIDERS, *_UNSEEN)}),
+        "own": {"name": profiles[0].name, "file": options.hardware_file.name} if options.hardware_file else None,
         "formats": BITS,
         "parts": [{"id": p, "words": PART_WORDS[p], "colour": c} for p, c in PART_COLOURS.items()],
     }
@@ -115,14 +121,21 @@ def page(model: Model, inputs: Any, options: PageOptions, strict: bool) -> Stati
 # ------------------------------------------------------------------------------------------------- what is inside
 
 
-def network_data(network: Network, options: EnergyConfig) -> dict[str, Any]:
-    """A network as the page's script takes it: what one sample asks for, in both conventions, and groups of layers."""
+def network_data(network: Network, options: EnergyConfig, call: str = "") -> dict[str, Any]:
+    """A network as the page's script takes it: what one sample asks for, in both conventions, and groups of layers.
+
+    Args:
+        network: the network.
+        options: its settings.
+        call: how it was named; of a path only the file's name goes into the page.
+    """
     counts = network.counts
     exact, _ = workload(counts, "exact", options.embedding)
     paper, notes = workload(counts, "paper", options.embedding)
     shape = network.decoder if counts.unit == "token" else None
     return {
         "name": network.name,
+        "call": network.name if not call else call if is_name(call) else PurePath(call).name,
         "title": network.title,
         "unit": counts.unit,
         "precision": network.precision,
@@ -133,6 +146,15 @@ def network_data(network: Network, options: EnergyConfig) -> dict[str, Any]:
         "notes": [*counts.notes, *network.notes],
         "unknown": [op.kind for op in counts.unknown],
     }
+
+
+def _flags(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as words of a command line."""
+    return [
+        f"--{name.replace('_', '-')} {one}"
+        for name, value in settings.items()
+        for one in (value if isinstance(value, (list, tuple)) else [value])
+    ]
 
 
 def _work(work: Workload) -> dict[str, Any]:

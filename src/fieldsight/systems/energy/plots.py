@@ -94,8 +94,8 @@ def sweep_figure(
     return drawn
 
 
-def savings_figure(savings: Mapping[str, Mapping[str, Mapping[int, float]]]) -> Figure:
-    """Figure 10a, b: percent saved by scaling one part, by network, part and batch."""
+def savings_figure(savings: Mapping[str, Mapping[str, Mapping[int, float]]], factor: str = "1/16") -> Figure:
+    """Figure 10a, b: percent saved by scaling one part to ``factor``, by network, part and batch."""
     drawn, axes = figure(max(4.2 * len(savings), 4.5), 3.2, max(len(savings), 1))
     for ax, (name, parts) in zip(axes, savings.items(), strict=True):
         batches = [str(b) for b in next(iter(parts.values()))]
@@ -106,7 +106,7 @@ def savings_figure(savings: Mapping[str, Mapping[str, Mapping[int, float]]]) -> 
                    color=PART_COLOURS[part])  # fmt: skip
         ax.set_xticks(place, batches)
         ax.set_xlabel("batch")
-        ax.set_ylabel("% saved at 1/16")
+        ax.set_ylabel(f"% saved at {factor}")
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylim(0, 100)
     fullest = max(zip(axes, savings.values(), strict=True), key=lambda pair: len(pair[1]))[0]
@@ -154,14 +154,22 @@ def tornado_figure(c: Charged) -> Figure:
     swings = c.sensitivity.tornado[::-1]
     drawn, (ax,) = figure(7.0, 1.2 + 0.45 * len(swings))
     total = c.chosen.total
+    size, unit = si_unit(max([total, *(s.total_high for s in swings)]))
     for i, swing in enumerate(swings):
-        low, high = sorted((swing.total_low, swing.total_high))
+        low, high = sorted((swing.total_low / size, swing.total_high / size))
         ax.barh(i, high - low, left=low, height=0.55, color=COLOURS[0])
-    ax.axvline(total, color="#333333", linewidth=1)
+    ax.axvline(total / size, color="#333333", linewidth=1)
     ax.set_yticks(range(len(swings)), [f"{s.name}: {s.low:.3g} to {s.high:.3g} {_unit(s.name)}" for s in swings])
-    ax.set_xlabel("J of the batch")
+    ax.set_xlabel(f"{unit}J of the batch")
     ax.grid(False, axis="y")
     return drawn
+
+
+def si_unit(value: float) -> tuple[float, str]:
+    """The power of thousand that a value is told in, and its prefix: ``(1e-6, "µ")`` for 0.0009."""
+    steps = [(10.0**power, prefix) for power, prefix in zip(range(-15, 10, 3), "fpnµm kMG", strict=True)]
+    size, prefix = max((s for s in steps if s[0] <= value), default=steps[5])
+    return size, prefix.strip()
 
 
 def _unit(name: str) -> str:

@@ -169,6 +169,8 @@ class EnergyEstimate(Prediction):
             f"{one.bound}-bound: {one.intensity:.4g} FLOPs per parameter, computing costs more above "
             f"{r.threshold:.4g}; MACs cost as much as weights at batch {r.mac_equals_weight:.4g}"
         ]
+        if one.dominant == "activation":
+            found.append("activations cost more than either: the bound compares MACs with weights and KV cache alone")
         if r.kv_equals_weight < float("inf"):
             found.append(
                 f"the KV cache costs as much as the weights at batch {r.kv_equals_weight:.4g}"

@@ -210,6 +210,11 @@ def _own(c: Charged) -> list[Any]:
     """What the sliders stand on for a network, profile and format."""
     import gradio as gr
 
+    return [gr.update(**changes) for changes in at_rest(c).values()]
+
+
+def at_rest(c: Charged) -> dict[str, dict[str, Any]]:
+    """The sliders that follow a network, profile and format: by name, what changes in each."""
     from fieldsight.profile.hardware import BITS
 
     profile = load_hardware(c.settings.hardware)
@@ -217,15 +222,15 @@ def _own(c: Charged) -> list[Any]:
     cached = c.network.counts.kv > 0
     shape = c.network.decoder
     limit = _CONTEXT if shape is None else shape.context if shape.positions else max(8192, shape.context)
-    return [
-        gr.update(value=profile.dram.pj_per_bit.value),
-        gr.update(value=round(profile.mac_pj(c.precision), 4), interactive=profile.in_memory is None),
-        gr.update(value=width),
-        gr.update(value=width),
-        gr.update(value=width, visible=cached),
-        gr.update(value=shape.context if shape else _CONTEXT, maximum=limit, visible=shape is not None),
-        gr.update(visible=cached),
-    ]
+    return {
+        "pj_per_bit": {"value": profile.dram.pj_per_bit.value},
+        "pj_per_mac": {"value": round(profile.mac_pj(c.precision), 4), "interactive": profile.in_memory is None},
+        "w_bits": {"value": width},
+        "a_bits": {"value": width},
+        "kv_bits": {"value": width, "visible": cached},
+        "context": {"value": shape.context if shape else _CONTEXT, "maximum": limit, "visible": shape is not None},
+        "scale_kv": {"visible": cached},
+    }
 
 
 def _settings(context: PageContext, values: Sequence[Any]) -> tuple[str | Path, EnergyConfig]:
@@ -486,7 +491,8 @@ def _shown(context: PageContext, shown: Any) -> str:
             (r.charged.network.name, {p: v / r.charged.chosen.batch for p, v in r.charged.chosen.parts.items()})
             for r in found.networks
         ]
-        parts += ["<h3>Energy per sample</h3>", bars(each), render.table(found.table())]
+        parts += ["<h3>Energy per sample</h3>", bars(each), "<h3>The same, each as a whole</h3>", bars(each, even=True)]
+        parts.append(render.table(found.table()))
         parts += [svg(figure) for figure in found.figures().values()]
     elif isinstance(found, Calibration):
         parts += [render.table(found.constants()), svg(found.figure()), render.table(found.residuals())]

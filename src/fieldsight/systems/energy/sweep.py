@@ -163,6 +163,14 @@ class Several:
         """0, or the code for bad data when an input was skipped."""
         return self.results.exit_code
 
+    @property
+    def skipped(self) -> list[predicting.Outcome]:
+        """Inputs that could not be used."""
+        return self.results.skipped
+
+    def __len__(self) -> int:
+        return len(self.results)
+
     def to_dict(self) -> dict[str, Any]:
         """A list of summaries."""
         return self.results.to_dict()

@@ -81,7 +81,7 @@ class Timed(Prediction):
         low, high = self.measured.spread
         lines = [
             f"{self.name}: {self.measured.seconds:.4g} s a batch of {plain['batch']} (middle half {low:.4g} to "
-            f"{high:.4g}, {self.measured.calls} calls, {self.facts['runtime']}, {self.facts['threads']} threads)",
+            f"{high:.4g}, {self.measured.calls} calls, {self.facts['runtime']}, threads: {self.facts['threads']})",
             f"  {plain['samples_per_second']:.4g} samples/s, {plain['gflop_s']:.4g} GFLOP/s, "
             f"weights at {plain['weight_gb_s']:.4g} GB/s",
         ]
