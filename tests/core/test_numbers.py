@@ -196,6 +196,6 @@ def test_cards_round_trip_and_read_well() -> None:
         notice="No device.",
     )
     assert Card.from_dict(json.loads(json.dumps({**card.to_dict(), "later": 1}))) == card
-    assert card.line() == "Layout to SEM. trained on drawn layouts. No device"
+    assert card.line() == "Layout to SEM. Trained on drawn layouts. No device"
     assert "| x | – |" in card.to_markdown()
     assert "> **No device.**" in card.to_markdown()

@@ -63,7 +63,7 @@ class Card:
 
     def line(self) -> str:
         """One line for the terminal: name, data, notice."""
-        parts = [self.title, f"trained on {self.data}" if self.data else "", self.notice]
+        parts = [self.title, f"Trained on {self.data}" if self.data else "", self.notice]
         return ". ".join(p.rstrip(".") for p in parts if p)
 
     def to_markdown(self) -> str:

@@ -164,7 +164,13 @@ def _choose(model: SemModel, data: Path | None, options: EvaluateOptions) -> tup
         where = "drawn layouts of another process corner" if options.shift else f"the {options.split} split, drawn data"
     if not pairs:
         raise DataError(f"There are no pairs in the split '{options.split}'. See manifest.csv.")
-    return pairs, f"{where} ({len(pairs)} layouts x 4 rotations)"
+    return pairs, f"{where} ({_count(pairs)})"
+
+
+def _count(pairs: Sequence[Pair]) -> str:
+    layouts = len({p.layout for p in pairs})
+    pictures = f"{layouts} layouts" if layouts == len(pairs) else f"{len(pairs)} pictures of {layouts} layouts"
+    return f"{pictures}, in 4 rotations each"
 
 
 # ------------------------------------------------------------------------------------------- closer looks
@@ -353,7 +359,7 @@ def card_of(model: SemModel, pairs: Sequence[Pair], run: Run | None, drawn: bool
         date=now(),
         metrics=kept,
         protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
-        measured_on=f"{len({p.layout for p in pairs})} held-out layouts x 4 rotations",
+        measured_on=f"{_count(pairs)}, held out",
         parameters=sum(p.numel() for n in model.networks.values() for p in n.parameters()),
         energy=energy_line(model),
         limits=tuple(limits),
