@@ -50,7 +50,11 @@ def run(seeds: tuple[int, ...] = (0, 1, 2, 3, 4)) -> dict[str, Any]:
             key = {"seed": seed, "recipe": name}
             rows.append({**key, **done.get({**key, **changes}, partial(one, seed, changes))})
             progress.note(f"seed {seed}, {name}: {rows[-1]['interval_score']:.5f}")
-    return {"seeds": list(seeds), "preset": "small", "epochs": EPOCHS, "rows": rows, "claims": claims(rows)}
+    recipes = {n: {k: v for k, v in c.items() if k != "longer"} for n, c in RECIPES.items()}
+    return {
+        "seeds": list(seeds), "preset": "small", "epochs": EPOCHS, "recipes": recipes, "rows": rows,
+        "claims": claims(rows),
+    }  # fmt: skip
 
 
 def one(seed: int, changes: dict[str, Any]) -> dict[str, Any]:
