@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+import runpy
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +46,17 @@ def test_what_a_page_shows_runs_in_order(page: Path, tmp_path: Path, monkeypatch
         elif language == "python":
             code = compile(text, str(page.name), "exec")
             exec(code, {"__name__": "page"})  # noqa: S102  our own pages, read from the checkout
+
+
+@pytest.mark.parametrize("script", sorted((ROOT / "examples").glob("*.py")), ids=lambda p: p.stem)
+def test_examples_run(script: Path, tmp_path: Path, monkeypatch: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    runpy.run_path(str(script), run_name="__main__")
+    said = capsys.readouterr().out
+    assert said.strip()
+    if script.stem == "own_microscope":
+        shipped, own = (float(n) for n in re.findall(r"coverage (\d\.\d+)", said))
+        assert shipped < 0.8 < 0.87 < own < 0.93
 
 
 def _bring_inputs(folder: Path) -> None:
