@@ -108,7 +108,10 @@ def decoder_from_config(values: Mapping[str, Any], name: str = "", where: str = 
         raise DataError(f"{where} can't be read as a model: {layers:,} layers are more than {MOST_LAYERS:,}.")
     made = maker(reader, name or str(kind or "decoder"))
     reader.done()
-    return Decoder(**made)
+    try:
+        return Decoder(**made)
+    except DataError as error:
+        raise DataError(f"{where} can't be read as a model. {error}") from None
 
 
 class _Values:

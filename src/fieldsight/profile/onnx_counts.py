@@ -188,9 +188,9 @@ class _Reader:
                 for d in wanted:
                     tensor.shape.dim.add().dim_value = d
             elif not tensor.HasField("shape") or any(not isinstance(d, int) or d < 1 for d in dims):
-                told = _shown(dims) if tensor.HasField("shape") else "no shape"
+                told = f"the dynamic shape {_shown(dims)}" if tensor.HasField("shape") else "no shape"
                 raise DataError(
-                    f"'{self.where}': input '{value.name}' has the dynamic shape {told}. Say which one to count: "
+                    f"'{self.where}': input '{value.name}' has {told}. Say which one to count: "
                     f'shapes={{"{value.name}": ({example.replace(",", ", ")})}} or --shape {value.name}={example}.'
                 )
 

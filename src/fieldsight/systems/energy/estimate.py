@@ -110,7 +110,6 @@ def charge(network: Network, settings: EnergyConfig) -> Charged:
     # the shape's longest context has a break-even only while a token is decoded
     shape = network.decoder if settings.phase == "decode" else None
     regimes = {c: regime(network.counts, hardware, decoder=shape, convention=c, **given) for c in CONVENTIONS}
-    chosen = energies[settings.convention]
     spread = None
     if settings.draws:
         spread = sensitivity(
@@ -129,8 +128,15 @@ def charge(network: Network, settings: EnergyConfig) -> Charged:
         _time(network, hardware, settings, precision),
         spread,
         _answer(network, hardware, settings, given),
-        tuple(dict.fromkeys((*network.counts.notes, *network.notes, *chosen.notes, *energies["paper"].notes))),
+        _notes(network, *(energies[c] for c in (settings.convention, "paper"))),
     )
+
+
+def _notes(network: Network, *energies: Energy) -> tuple[str, ...]:
+    """Each once; unknown operators are a warning and no note."""
+    told = [*network.counts.notes, *network.notes, *(n for e in energies for n in e.notes)]
+    unknown = set(network.counts.warnings()) - set(network.counts.notes)
+    return tuple(dict.fromkeys(n for n in told if n not in unknown))
 
 
 def _time(network: Network, hardware: Hardware, settings: EnergyConfig, precision: str) -> Time | None:

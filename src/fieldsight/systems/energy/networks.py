@@ -94,6 +94,16 @@ def is_name(text: str) -> bool:
     return text in data.names() or not (glob.has_magic(text) or Path(text).exists())
 
 
+def config_of(inputs: Any) -> Any:
+    """Inputs with a model's folder, one that holds a ``config.json``, replaced by that file."""
+    if isinstance(inputs, (list, tuple)):
+        return [config_of(one) for one in inputs]
+    if isinstance(inputs, Path) or (isinstance(inputs, str) and inputs.strip()):
+        file = Path(inputs) / "config.json"
+        return file if file.is_file() else inputs
+    return inputs
+
+
 def read(item: Any, options: EnergyConfig) -> Network:
     """Read one input; see the table above.
 

@@ -44,7 +44,8 @@ def estimate_figure(c: Charged) -> Figure:
     stack(left, [str(b) for b in batches], heights, "energy, batch 1 = 1")
     left.set_xlabel("batch")
     left.set_title(f"{c.network.name}: {joules(base)} at batch 1 ({c.settings.convention})", fontsize=10, loc="left")
-    left.legend(frameon=False, fontsize=8, loc="upper left")
+    if any(map(any, heights.values())):
+        left.legend(frameon=False, fontsize=8, loc="upper left")
     groups = group_joules(c)
     names = list(groups)[::-1]
     floor = np.zeros(len(names))
@@ -85,11 +86,12 @@ def sweep_figure(
     top = max((sum(one[p][i] for p in one) for one in parts for i in range(len(labels))), default=1.0)
     for ax, batch, one in zip(axes, batches, parts, strict=True):
         stack(ax, labels, one, "energy, unscaled batch 1 = 1" if ax is axes[0] else "")
-        ax.set_ylim(0, top * 1.05)
+        ax.set_ylim(0, top * 1.05 or 1)
         ax.set_xlabel(scaled)
         ax.set_title(f"batch {batch}", fontsize=10, loc="left")
         ax.tick_params(axis="x", labelsize=8)
-    axes[0].legend(frameon=False, fontsize=8)
+    if top > 0:
+        axes[0].legend(frameon=False, fontsize=8)
     drawn.suptitle(title, fontsize=10, x=0.01, ha="left")
     return drawn
 
@@ -98,7 +100,7 @@ def savings_figure(savings: Mapping[str, Mapping[str, Mapping[int, float]]], fac
     """Figure 10a, b: percent saved by scaling one part to ``factor``, by network, part and batch."""
     drawn, axes = figure(max(4.2 * len(savings), 4.5), 3.2, max(len(savings), 1))
     for ax, (name, parts) in zip(axes, savings.items(), strict=True):
-        batches = [str(b) for b in next(iter(parts.values()))]
+        batches = [str(b) for b in next(iter(parts.values()), ())]
         place = np.arange(len(batches))
         wide = 0.8 / max(len(parts), 1)
         for i, (part, values) in enumerate(parts.items()):
@@ -110,7 +112,8 @@ def savings_figure(savings: Mapping[str, Mapping[str, Mapping[int, float]]], fac
         ax.set_title(name, fontsize=10, loc="left")
         ax.set_ylim(0, 100)
     fullest = max(zip(axes, savings.values(), strict=True), key=lambda pair: len(pair[1]))[0]
-    fullest.legend(frameon=False, fontsize=8)
+    if any(savings.values()):
+        fullest.legend(frameon=False, fontsize=8)
     return drawn
 
 

@@ -142,8 +142,8 @@ class EnergyEstimate(Prediction):
                 cells = [f"{joules(e.parts[part])} {e.shares[part]:>7.1%}" for e in (exact, paper)]
                 lines.append(f"{PART_WORDS[part]:16}{cells[0]:>22}{cells[1]:>26}")
         lines.append(f"{'total':16}{joules(exact.total) + '  100.0%':>22}{joules(paper.total) + '  100.0%':>26}")
-        lines += self._regime()
         counts = c.network.counts
+        lines += self._regime() if exact.total else ["nothing here costs energy: no weights and no MACs"]
         lines.append(
             f"{counts.params:,} parameters, {counts.macs:,} MACs (1 MAC = 2 FLOPs), "
             f"{counts.activations:,} activation elements" + (f", {counts.kv:,} cached values" if counts.kv else "")
@@ -151,7 +151,7 @@ class EnergyEstimate(Prediction):
         groups = sorted(group_joules(c, 6).items(), key=lambda g: -sum(g[1].values()))
         whole = exact.total or 1.0
         named = [f"{g} {sum(v.values()) / whole:.0%}" for g, v in groups if not g.endswith(" others")]
-        lines.append("most: " + ", ".join(named[:5]))
+        lines += ["most: " + ", ".join(named[:5])] if named else []
         lines += [f"{words}: {value}" for words, value in _supply_words(c).items()]
         if c.answer:
             lines.append(
@@ -253,12 +253,6 @@ def _ops(ops: Any, title: str = "") -> Table:
     return Table(columns, rows, title)
 
 
-def _config_of(one: Any) -> Any:
-    if isinstance(one, (str, Path)) and (Path(one) / "config.json").is_file():
-        return Path(one) / "config.json"
-    return one
-
-
 class EnergyModel(Model):
     """Formulas and settings; there are no networks inside and nothing was trained."""
 
@@ -277,11 +271,7 @@ class EnergyModel(Model):
 
     def items(self, inputs: Any) -> list[Item]:
         """Names and values as they are; files, folders and patterns as everywhere; a model's folder is its config."""
-        if isinstance(inputs, (list, tuple)):
-            inputs = [_config_of(one) for one in inputs]
-        else:
-            inputs = _config_of(inputs)
-        return gather(inputs, self.spec.inputs[0].suffixes, networks.is_name)
+        return gather(networks.config_of(inputs), self.spec.inputs[0].suffixes, networks.is_name)
 
     def read(self, item: Any, options: EnergyConfig) -> Network:
         """One input to counts; see :mod:`fieldsight.systems.energy.networks`."""
@@ -296,6 +286,6 @@ class EnergyModel(Model):
         """The estimate. A module may come with an ``example`` input (or a tuple of them) in place of ``shape``."""
         if example is not None:
             inputs = Built(inputs, example if isinstance(example, tuple) else (example,))
-        return self._verb(self.spec.main.name)(inputs, **options)
+        return self._verb(self.spec.main.name)(networks.config_of(inputs), **options)
 
     estimate = predict

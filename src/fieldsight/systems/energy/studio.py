@@ -18,6 +18,7 @@ from fieldsight import assets, registry
 from fieldsight.errors import ConfigError, FieldsightError, unknown
 from fieldsight.profile.hardware import load_hardware
 from fieldsight.profile.joules import PARTS, energy
+from fieldsight.registry import Input
 from fieldsight.studio.context import Call, Example, PageContext
 from fieldsight.systems.energy import data, networks
 from fieldsight.systems.energy.config import EnergyConfig, Format, Profile
@@ -87,8 +88,12 @@ def page(context: PageContext) -> None:
             _compare(context)
         with gr.Tab("Calibrate"):
             _calibrate(context)
-        with gr.Tab("Page"):
-            context.tab("page", ("batch", "hardware", "precision"))
+        with gr.Tab("Write a page"):
+            written = context.tab("page", ("batch", "hardware", "precision"))
+            written.left.run.value = "Write a page"
+            written.right.head.value = _placeholder(
+                "Press Write a page: one HTML file with sliders, that computes by itself, appears here."
+            )
     gr.HTML(f'<p class="fs-soft">{escape(METHOD)}</p>', elem_classes="fs-html")
 
 
@@ -130,6 +135,7 @@ def _explore(context: PageContext) -> None:
     start = _now(FIRST, EnergyConfig())
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
+            now = gr.HTML(now_html(start), elem_classes="fs-html fs-now")
             form = _form(context, start)
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right"):
             head = gr.HTML(head_html(start), elem_classes="fs-html")
@@ -139,15 +145,15 @@ def _explore(context: PageContext) -> None:
             with gr.Row():
                 write = gr.Button("Write report and files", size="sm")
             files = gr.HTML("", elem_classes="fs-html")
-    shown = [head, plot, layers]
+    shown = [now, head, plot, layers]
     moved = [form.pj_per_bit, form.pj_per_mac, form.w_bits, form.a_bits, form.kv_bits, form.context, form.scale_kv]
 
     def show(*values: Any) -> list[Any]:
         try:
             c = _now(*_settings(context, values))
         except FieldsightError as error:
-            return [_error(context, error, values), "", ""]
-        return [head_html(c), plots_html(c), layers_html(c)]
+            return ["", _error(context, error, values), "", ""]
+        return [now_html(c), head_html(c), plots_html(c), layers_html(c)]
 
     def begin(*values: Any) -> list[Any]:
         """Another network, profile or format: its own constants on the sliders, then the picture."""
@@ -156,8 +162,8 @@ def _explore(context: PageContext) -> None:
             network, settings = _settings(context, (*plain, values[6], *[None] * 6, *values[13:]))
             c = _now(network, settings)
         except FieldsightError as error:
-            return [*[gr.skip()] * len(moved), _error(context, error, values), "", ""]
-        return [*_own(c), head_html(c), plots_html(c), layers_html(c)]
+            return [*[gr.skip()] * len(moved), "", _error(context, error, values), "", ""]
+        return [*_own(c), now_html(c), head_html(c), plots_html(c), layers_html(c)]
 
     def save(request: Any, *values: Any) -> str:
         return _write(context, values, f"{request.session_hash} explore")
@@ -183,10 +189,10 @@ def _form(context: PageContext, start: Charged) -> Form:
     caption("Or upload", "an ONNX file, a config.json or a CSV of layers")
     file = gr.File(show_label=False, file_types=list(networks.SUFFIXES), height=150, elem_classes="fs-drop")
     shape = gr.Textbox(
-        label="Input shape", placeholder="1,3,224,224 where the file leaves it open; then Enter", lines=1
+        label="Input shape", info="Where the file leaves it open; then press Enter", placeholder="1,3,224,224", lines=1
     )
     convention = gr.Radio(
-        list(CONVENTIONS), value="exact", label="Charged", info="True counts, or what the paper charges."
+        list(CONVENTIONS), value="exact", label="Charged", info="True counts, or what the paper charges"
     )
     with gr.Row():
         hardware = gr.Dropdown(list(get_args(Profile)), value="paper-45nm-lpddr5", label="Profile", min_width=140)
@@ -201,7 +207,7 @@ def _form(context: PageContext, start: Charged) -> Form:
     scales = []
     with gr.Accordion("What if a part cost less", open=True):
         for words in ("weights", "MACs", "activations", "the KV cache"):
-            slider = gr.Slider(0, 1, value=1, step=1 / 16, label=f"Energy of {words} x", visible="KV" not in words)
+            slider = gr.Slider(0, 1, value=1, step=1 / 16, label=f"Energy of {words}, times", visible="KV" not in words)
             scales.append(slider)
     return Form(network, file, shape, convention, hardware, precision, batch, tokens, bit, mac, *bits, *scales)
 
@@ -295,6 +301,11 @@ def _error(context: PageContext, error: FieldsightError, values: Sequence[Any]) 
 
     names = {str(v): Path(str(v)).name for v in values[1:2] if v} | {str(context.scratch): "the Studio's folder"}
     return render.message(clean(str(error), names), "error", "This did not work.")
+
+
+def now_html(c: Charged) -> str:
+    """The number alone: on a narrow window it stays in sight while the sliders move."""
+    return f"<b>{escape(joules(c.chosen.per_sample))}</b> per {escape(c.chosen.unit)}"
 
 
 def head_html(c: Charged) -> str:
@@ -395,11 +406,16 @@ def _compare(context: PageContext) -> None:
                 show_label=False, file_count="multiple", height=150, file_types=list(networks.SUFFIXES),
                 elem_classes="fs-drop",
             )  # fmt: skip
-            convention = gr.Radio(list(CONVENTIONS), value="exact", label="Charged")
+            convention = gr.Radio(
+                list(CONVENTIONS), value="exact", label="Charged", info="True counts, or what the paper charges"
+            )
             batch = gr.Slider(1, 128, value=1, step=1, label="Batch of the table")
             run = gr.Button("Compare", variant="primary", size="lg", elem_id="energy-compare-run")
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right", elem_id="energy-compare-result"):
-            result = gr.HTML(_placeholder("Choose networks, then press Compare."), elem_classes="fs-html fs-svg")
+            result = gr.HTML(
+                _placeholder("Choose networks, then press Compare. The result appears here."),
+                elem_classes="fs-html fs-svg",
+            )
 
     def go(request: Any, names: Any, uploads: Any, way: str, size: float) -> str:
         try:
@@ -432,20 +448,23 @@ def _calibrate(context: PageContext) -> None:
 
     words = (
         "A table with the columns model, batch, joules, seconds, and for networks that are not built in weights, macs "
-        "and kv per sample; rows of the model idle need joules and seconds only."
+        "and kv per sample; rows of the model idle need joules and seconds only"
     )
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
-            gr.HTML(f'<p class="fs-soft">{escape(words)}</p>', elem_classes="fs-html")
-            caption("Measurements", "CSV")
+            caption("Measurements", f"{words} (.csv)")
             file = gr.File(show_label=False, file_types=[".csv"], height=150, elem_classes="fs-drop")
+            caption("Or try this")
+            with gr.Row(elem_classes="fs-examples"):
+                drawn = gr.Button("Readings of a power meter (drawn)", size="sm")
             name = gr.Textbox(label="Name of the profile", value="measured", lines=1)
             precision = gr.Dropdown(list(get_args(Format))[1:], value="fp32", label="Number format that was measured")
-            with gr.Row():
-                run = gr.Button("Calibrate", variant="primary", size="lg", elem_id="energy-calibrate-run")
-                drawn = gr.Button("Try drawn measurements", size="lg")
+            run = gr.Button("Calibrate", variant="primary", size="lg", elem_id="energy-calibrate-run")
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right", elem_id="energy-calibrate-result"):
-            result = gr.HTML(_placeholder("Upload measurements, then press Calibrate."), elem_classes="fs-html fs-svg")
+            result = gr.HTML(
+                _placeholder("Upload measurements, then press Calibrate. The result appears here."),
+                elem_classes="fs-html fs-svg",
+            )
 
     def go(request: Any, path: Any, title: str, kind: str) -> str:
         from fieldsight.studio.guard import uploaded
@@ -471,6 +490,7 @@ def _calibrate(context: PageContext) -> None:
         return str(folder / MEASURED)
 
     go.__annotations__["request"] = gr.Request
+    context.endpoint("calibrate", (Input("measurements", "table", f"CSV. {words}", (".csv",)),))
     inputs = [file, name, precision]
     run.click(go, inputs, result, api_visibility="private", concurrency_id="work")
     drawn.click(draw, None, file, api_visibility="private").then(go, inputs, result, api_visibility="private")

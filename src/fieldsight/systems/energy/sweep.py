@@ -190,6 +190,7 @@ def sweep(model: Model, inputs: Any, options: SweepOptions, strict: bool) -> Any
     Raises:
         DataError: the single input is bad; with ``strict`` the first bad one; a sweep over contexts of what has none.
     """
+    inputs = networks.config_of(inputs)
     found = predicting.predict(model, inputs, options, None, strict, {}, lambda network, o: sweep_one(network, o))
     return Several(found) if isinstance(found, predicting.Results) else found
 
