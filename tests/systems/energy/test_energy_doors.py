@@ -167,13 +167,12 @@ def test_the_studio_takes_only_names_on_offer_and_uploads(
 
 
 def test_the_api_reads_no_profile_of_the_server(context: PageContext, tmp_path: Path) -> None:
-    from fieldsight.studio.api import _call
+    from fieldsight.studio.api import _changes
 
     secret = tmp_path / "secret.toml"
     secret.write_text("title = 'x'")
-    given = {"network": "resnet18", "options": {"hardware_file": str(secret)}}
     with pytest.raises(DataError, match="is no uploaded file"):
-        _call(context, context.spec.main, given)
+        _changes(context, context.spec.main, {"hardware_file": str(secret)}, "")
 
 
 def test_every_example_of_the_studio_works(context: PageContext, tmp_path: Path) -> None:
