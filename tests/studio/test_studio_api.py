@@ -58,7 +58,8 @@ def test_every_system_has_its_page_and_its_endpoints(studio: Any) -> None:
             wanted = [i.name for i in spec.inputs] if verb is spec.main else [i.name for i in spec.inputs[:1]]
             assert names[: len(wanted)] == (wanted if verb.needs else []) or names[0] == "options"
             assert "options" in names
-    assert set(info) == {f"/{s.id}_{v.attribute}" for s in registry.systems() for v in s.verbs if v.page}
+    paged = {f"/{s.id}_{v.attribute}" for s in registry.systems() for v in s.verbs if v.page}
+    assert set(info) == paged | {"/energy_calibrate"}  # a tab of an own page, which says so itself
 
 
 def test_home_runs_and_reference_answer(studio: Any) -> None:
@@ -86,7 +87,7 @@ def test_pages_may_load_from_here_only(studio: Any) -> None:
 
 def test_a_prediction_by_client(client: Any, inputs: Path) -> None:
     answer = client.predict(
-        layout=[handle_file(str(inputs / "cell.gds"))], options={"hotspots": 3}, api_name="/sem_predict"
+        layout=[handle_file(str(inputs / "cell.gds"))], options={"hotspots": 3}, model="first", api_name="/sem_predict"
     )
     (result,) = answer["results"]
     assert result["name"] == "cell.gds"
@@ -123,6 +124,27 @@ def test_a_verb_without_inputs_and_grouped_options(client: Any) -> None:
     assert result["summary"]["px_nm"] == 4
     assert "--set recipe.etch.depth=90" in answer["command"]
     assert "--set recipe.etch.lag=0.2" in answer["command"]
+
+
+def test_a_tab_of_an_own_page_can_be_called_too(client: Any, tmp_path: Path) -> None:
+    fieldsight.call("energy", "make_data", out=tmp_path / "drawn")
+    sent = handle_file(str(tmp_path / "drawn" / "measured.csv"))
+    answer = client.predict(measurements=[sent], options={"name": "mine"}, api_name="/energy_calibrate")
+    assert answer["results"][0]["summary"]
+    assert {"mine.toml", "mine.json"} <= {Path(p).name for p in answer["files"]}
+    assert answer["command"] == "fieldsight energy calibrate measured.csv --name mine --out out/"
+    with pytest.raises(AppError, match="Give measurements: CSV"):
+        client.predict(options={}, api_name="/energy_calibrate")
+    with pytest.raises(AppError, match="is no measurements"):
+        client.predict(measurements=[handle_file(str(tmp_path / "drawn" / "meter.json"))], api_name="/energy_calibrate")
+
+
+def test_a_built_in_name_stands_for_a_file_and_no_other_does(client: Any) -> None:
+    answer = client.predict(network=["resnet18"], options={"batch": 4}, api_name="/energy_estimate")
+    assert answer["results"][0]["summary"]
+    for name in ("os:system", "torchvision.models:resnet18", "/etc/hostname", "resnet81"):
+        with pytest.raises(AppError, match=r"Unknown built-in network|no uploaded file"):
+            client.predict(network=[name], options={}, api_name="/energy_estimate")
 
 
 def test_two_named_inputs_one_of_them_text(studio: Any, client: Any, tmp_path: Path) -> None:

@@ -19,11 +19,14 @@ from fieldsight.studio import render, same
 from fieldsight.studio.context import Call, PageContext
 from fieldsight.studio.fields import changes, flat, plan_all
 from fieldsight.studio.form import base_of, inputs_of, presets_of, taken
-from fieldsight.studio.frame import frame
+from fieldsight.studio.frame import QUIET, frame, on_visit
 from fieldsight.studio.guard import uploaded
 from fieldsight.studio.models import chooses
 from fieldsight.studio.results import Shown, write_pages
 from fieldsight.studio.tab import WORK
+
+#: Where the Studio answers unless told otherwise.
+DEFAULT = "http://127.0.0.1:8765"
 
 
 def name_of(context: PageContext, verb: Verb) -> str:
@@ -31,16 +34,23 @@ def name_of(context: PageContext, verb: Verb) -> str:
     return f"{context.spec.id}_{verb.attribute}".replace("-", "_")
 
 
-def add(context: PageContext, verb: Verb) -> None:
-    """Add a verb's endpoint to the present page."""
+def add(context: PageContext, verb: Verb, wanted: Sequence[Input] | None = None) -> None:
+    """Add a verb's endpoint to the present page.
+
+    Args:
+        context: of the page.
+        verb: what it does.
+        wanted: its inputs, where they are not the system's named ones.
+    """
     import gradio as gr
 
     spec = context.spec
-    inputs = taken(spec, verb)
+    inputs = taken(spec, verb) if wanted is None else tuple(wanted)
+    context.endpoints.append((verb, inputs))
     parameters = []
     for one in inputs:
         kind: Any = str if not one.suffixes else list[gr.FileData]
-        if one is spec.inputs[0] and context.names(verb):
+        if one is inputs[0] and wanted is None and context.names(verb):
             kind = list[Any]  # uploaded files, or built-in names
         parameters.append(_parameter(one.name, kind, "" if not one.suffixes else []))
     parameters.append(_parameter("options", dict[str, Any], {}))
@@ -51,14 +61,14 @@ def add(context: PageContext, verb: Verb) -> None:
     names = [p.name for p in parameters]
 
     def endpoint(*values: Any, **more: Any) -> dict[str, Any]:
-        return _serve(context, verb, {**dict(zip(names, values, strict=False)), **more})
+        return _serve(context, verb, {**dict(zip(names, values, strict=False)), **more}, wanted)
 
     signature = inspect.Signature(parameters, return_annotation=dict[str, Any])
     endpoint.__signature__ = signature  # type: ignore[attr-defined]
     endpoint.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": dict[str, Any]}
     endpoint.__name__ = name_of(context, verb)
-    wanted = ", ".join(f"{i.name}: {i.help}" for i in inputs) or "no input"
-    about = f"{spec.title}: {verb.help}. {wanted}. Options: those of `fieldsight {spec.id} {verb.name} --help`."
+    takes = ", ".join(f"{i.name}: {i.help}" for i in inputs) or "no input"
+    about = f"{spec.title}: {verb.help}. {takes}. Options: those of `fieldsight {spec.id} {verb.name} --help`."
     gr.api(endpoint, api_name=name_of(context, verb), api_description=about, **WORK)
 
 
@@ -66,11 +76,13 @@ def _parameter(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.POSITIONAL_OR_KEYWORD, default=default, annotation=kind)
 
 
-def _serve(context: PageContext, verb: Verb, given: Mapping[str, Any]) -> dict[str, Any]:
+def _serve(
+    context: PageContext, verb: Verb, given: Mapping[str, Any], wanted: Sequence[Input] | None
+) -> dict[str, Any]:
     import gradio as gr
 
     try:
-        call = _call(context, verb, given)
+        call = _call(context, verb, given, wanted)
         shown = context.perform(call, f"api {uuid.uuid4().hex}")
         failed = [v for v in shown.views if v.error]
         if failed and len(failed) == len(shown.views):
@@ -80,9 +92,9 @@ def _serve(context: PageContext, verb: Verb, given: Mapping[str, Any]) -> dict[s
         raise gr.Error(str(error), print_exception=False) from None
 
 
-def _call(context: PageContext, verb: Verb, given: Mapping[str, Any]) -> Call:
+def _call(context: PageContext, verb: Verb, given: Mapping[str, Any], wanted: Sequence[Input] | None) -> Call:
     spec = context.spec
-    subject, named = inputs_of(spec, verb, given, context.uploads, context.names(verb))
+    subject, named = inputs_of(spec, verb, given, context.uploads, context.names(verb), wanted)
     preset = str(given.get("preset") or next(iter(presets_of(spec, verb)), ""))
     found = _changes(context, verb, given.get("options"), preset)
     return Call(verb, subject, named, found, str(given.get("model") or ""), preset)
@@ -135,9 +147,6 @@ def _file(path: Path) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ its reference
 
 
-_LOOK: dict[str, Any] = {"interactive": False, "wrap_lines": True, "show_line_numbers": False}
-
-
 def draw_reference(contexts: Sequence[PageContext]) -> None:
     """Draw the page that lists every endpoint with calls to copy."""
     import gradio as gr
@@ -148,18 +157,42 @@ def draw_reference(contexts: Sequence[PageContext]) -> None:
     )
     with frame("api"):
         gr.HTML(f'<div class="fs-head"><h1>API</h1><p>{words}</p></div>', elem_classes="fs-html")
-        for context in contexts:
-            for verb in context.verbs():
-                gr.HTML(_heading(context, verb), elem_classes="fs-html")
-                with gr.Row(elem_classes="fs-halves"):
-                    gr.Code(client_snippet(context, verb), language="python", label="Python", **_LOOK)
-                    gr.Code(http_snippet(context, verb), language="shell", label="HTTP", **_LOOK)
-                gr.HTML(_options_table(context, verb), elem_classes="fs-html")
+        shown = gr.HTML(_entries(contexts, DEFAULT), elem_classes="fs-html")
+
+    def visit(request: Any) -> Any:
+        url = request.request.url
+        here = f"{url.scheme}://{url.netloc}"
+        return gr.skip() if here == DEFAULT else _entries(contexts, here)
+
+    visit.__annotations__["request"] = gr.Request
+    on_visit(visit, None, shown, **QUIET)
 
 
-def client_snippet(context: PageContext, verb: Verb, address: str = "http://127.0.0.1:8765") -> str:
+def _entries(contexts: Sequence[PageContext], address: str) -> str:
+    found = [
+        _entry(context, verb, inputs, address)
+        for context in contexts
+        for verb, inputs in sorted(context.endpoints, key=lambda e: context.spec.verbs.index(e[0]))
+    ]
+    return "".join(found)
+
+
+def _entry(context: PageContext, verb: Verb, inputs: Sequence[Input], address: str) -> str:
+    given = context, verb, inputs, address
+    calls = render.code(client_snippet(*given), "Python") + render.code(http_snippet(*given), "HTTP")
+    name, names = name_of(context, verb), context.names(verb)
+    words = f"{context.spec.title}: {verb.help}."
+    if names:
+        words += f" Instead of a file, {inputs[0].name} takes a name: {', '.join(names)}."
+    return (
+        f'<section><h2 class="fs-run" id="{name}">/{name}</h2>'
+        f'<p class="fs-soft">{escape(words)}</p>'
+        f'<div class="fs-pair">{calls}</div>{_options_table(context, verb)}</section>'
+    )
+
+
+def client_snippet(context: PageContext, verb: Verb, inputs: Sequence[Input], address: str = DEFAULT) -> str:
     """A call by ``gradio_client``, as text."""
-    inputs = taken(context.spec, verb)
     lines = [f"from gradio_client import Client{', handle_file' if any(i.suffixes for i in inputs) else ''}", ""]
     lines += [f'client = Client("{address}")', "answer = client.predict("]
     for one in inputs:
@@ -169,11 +202,11 @@ def client_snippet(context: PageContext, verb: Verb, address: str = "http://127.
     return "\n".join([*lines, 'print(answer["results"], answer["files"])'])
 
 
-def http_snippet(context: PageContext, verb: Verb, address: str = "http://127.0.0.1:8765") -> str:
+def http_snippet(context: PageContext, verb: Verb, inputs: Sequence[Input], address: str = DEFAULT) -> str:
     """The same by curl: upload, call, fetch the answer."""
     base, name = f"{address}/gradio_api", name_of(context, verb)
     lines, given = [], ['"options": {}']
-    for one in taken(context.spec, verb):
+    for one in inputs:
         if one.suffixes:
             lines.append(f"P=$(curl -s -F files=@{_sample(one)} {base}/upload | cut -d'\"' -f2)")
             file = '{"path": "\'$P\'", "meta": {"_type": "gradio.FileData"}}'
@@ -188,13 +221,6 @@ def http_snippet(context: PageContext, verb: Verb, address: str = "http://127.0.
 
 def _sample(one: Input) -> str:
     return f"{one.name}{one.suffixes[0]}"
-
-
-def _heading(context: PageContext, verb: Verb) -> str:
-    return (
-        f'<h2 class="fs-run">/{name_of(context, verb)}</h2>'
-        f'<p class="fs-soft">{escape(context.spec.title)}: {escape(verb.help)}.</p>'
-    )
 
 
 def _options_table(context: PageContext, verb: Verb) -> str:

@@ -19,7 +19,7 @@ from fieldsight.studio.guard import Guard, only_uploads
 from fieldsight.studio.jobs import Jobs
 from fieldsight.studio.models import Models
 from fieldsight.studio.pages import draw_page
-from fieldsight.studio.results import Shelf
+from fieldsight.studio.results import ARCHIVE, Shelf
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -93,7 +93,8 @@ def _own_routes(app: FastAPI, shelf: Shelf, runs_folder: Path) -> None:
             return PlainTextResponse("Not found", 404)
         if path.suffix == ".html":
             return FileResponse(path, media_type="text/html", headers={"content-security-policy": policy})
-        return FileResponse(path, media_type="application/octet-stream", filename=path.name)
+        name = "results.zip" if path.name == ARCHIVE else path.name
+        return FileResponse(path, media_type="application/octet-stream", filename=name)
 
     @app.get("/results/{key}/{name:path}", response_model=None)
     def result(key: str, name: str) -> Response:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from fieldsight import registry, verbs
 from fieldsight.errors import ConfigError, FieldsightError
-from fieldsight.registry import System, Verb
+from fieldsight.registry import Input, System, Verb
 from fieldsight.studio.jobs import Jobs, Report
 from fieldsight.studio.models import Models, chooses
 from fieldsight.studio.results import Shelf, Shown, View, clean, views_of
@@ -91,6 +91,7 @@ class PageContext:
         models: models on offer, loaded at first use.
         jobs: work under way.
         shelf: the last results.
+        endpoints: verbs that programs can call, with the inputs of each; :mod:`fieldsight.studio.api` adds them.
     """
 
     spec: System
@@ -99,6 +100,7 @@ class PageContext:
     models: Models
     jobs: Jobs
     shelf: Shelf
+    endpoints: list[tuple[Verb, tuple[Input, ...]]] = field(default_factory=list)
 
     @property
     def uploads(self) -> Path:
@@ -134,6 +136,17 @@ class PageContext:
         from fieldsight.studio.tab import draw_tab
 
         return draw_tab(self, self.spec.verb(verb), shown, suggest, own_picture)
+
+    def endpoint(self, verb: str, inputs: Sequence[Input]) -> None:
+        """Let programs call a verb that has no generated tab; what has one can be called anyway.
+
+        Args:
+            verb: name of the verb.
+            inputs: what it takes.
+        """
+        from fieldsight.studio.api import add
+
+        add(self, self.spec.verb(verb), inputs)
 
     def card(self, tab: VerbTab) -> None:
         """Draw the card of the model that a tab has chosen."""

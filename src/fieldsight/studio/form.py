@@ -43,7 +43,12 @@ def base_of(spec: System, verb: Verb, preset: str = "") -> Config | None:
 
 
 def inputs_of(
-    spec: System, verb: Verb, given: Mapping[str, Any], home: Path, names: Sequence[str] = ()
+    spec: System,
+    verb: Verb,
+    given: Mapping[str, Any],
+    home: Path,
+    names: Sequence[str] = (),
+    wanted: Sequence[Input] | None = None,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The first input and the other named inputs of a verb.
 
@@ -53,6 +58,7 @@ def inputs_of(
         given: what was sent, by input name: uploaded files, texts, built-in names.
         home: folder of uploads; no other file is taken.
         names: built-in names that the first input may be instead of a file.
+        wanted: the inputs, where they are not those of :func:`taken`; the first one is then needed.
 
     Raises:
         ConfigError: an input is missing, or a name is not known.
@@ -60,9 +66,9 @@ def inputs_of(
     """
     subject: tuple[Any, ...] = ()
     named: dict[str, Any] = {}
-    for number, one in enumerate(taken(spec, verb)):
+    for number, one in enumerate(taken(spec, verb) if wanted is None else wanted):
         found = values_of(one, given.get(one.name), home, names if number == 0 else ())
-        if number == 0:
+        if number == 0 and (found or wanted is None):
             subject = found
         elif found:
             named[one.name] = found[0]

@@ -32,7 +32,7 @@ def facts(values: Mapping[str, Any]) -> str:
         return ""
     shown = [(str(name), cell(value)) for name, value in values.items()]
     items = "".join(
-        f"<div><dt>{escape(name)}</dt><dd{' class=fs-long' if len(text) > 14 else ''}>{escape(text)}</dd></div>"
+        f"<div><dt>{escape(name)}</dt><dd{' class=fs-long' if len(text) > 11 else ''}>{escape(text)}</dd></div>"
         for name, text in shown
     )
     return f'<dl class="fs-facts">{items}</dl>'
@@ -95,6 +95,15 @@ def frame(address: str, title: str, scripts: bool = False) -> str:
         f'<iframe class="fs-frame" src="{escape(address)}" title="{escape(title)}" sandbox="{allowed}" '
         'loading="lazy"></iframe>'
         f'<p class="fs-soft"><a href="{escape(address)}" target="_blank" rel="noopener">Open it alone</a></p>'
+    )
+
+
+def code(text: str, title: str) -> str:
+    """Lines to copy, with a button that copies them."""
+    copy = "navigator.clipboard.writeText(this.closest('.fs-code').querySelector('pre').textContent)"
+    return (
+        f'<div class="fs-code"><p><b>{escape(title)}</b><button type="button" onclick="{escape(copy)}">Copy</button>'
+        f"</p><pre>{escape(text)}</pre></div>"
     )
 
 

@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from fieldsight.cli.console import cell
 from fieldsight.data.files import atomic, write_text
 from fieldsight.data.images import write_image
@@ -22,6 +25,11 @@ from fieldsight.predictions import Prediction, Table
 
 _UNITS = {"nm": "nm", "um": "µm", "mm": "mm", "px": "px", "s": "s", "ms": "ms", "uj": "µJ", "mj": "mJ", "db": "dB"}
 _WARNINGS = ("warning", "warnings")
+
+_ROOM = 800  # pixels; half of it is the least that the longer side of a drawing has
+
+#: Name under which all files of a result are served together.
+ARCHIVE = "all.zip"
 
 
 @dataclass(frozen=True)
@@ -121,11 +129,11 @@ class Shelf:
         return None if found is None else found[0]
 
     def file(self, key: str, name: str) -> Path | None:
-        """A file of a result that was declared for download, or ``all.zip`` with all of them, or None."""
+        """A file of a result that was declared for download, or :data:`ARCHIVE` with all of them, or None."""
         shown = self.get(key)
         if shown is None:
             return None
-        if name == "all.zip":
+        if name == ARCHIVE:
             return _archive(shown)
         if name not in {n for view in shown.views for n in view.files}:
             return None
@@ -184,7 +192,7 @@ def write_pages(shown: Shown) -> list[Path]:
 
 
 def _archive(shown: Shown) -> Path:
-    target = shown.folder / "all.zip"
+    target = shown.folder / ARCHIVE
     if not target.is_file():
         with atomic(target) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as out:
             for path in shown.files:
@@ -207,7 +215,7 @@ def _view(name: str, prediction: Prediction, folder: Path, stem: str, number: in
     summary = prediction.to_dict()
     picture = None
     if not isinstance(prediction, Table):
-        picture = write_image(folder / "drawn" / f"{number:03d}.png", prediction.draw())
+        picture = write_image(folder / "drawn" / f"{number:03d}.png", _visible(prediction.draw()))
     below = folder / "files"
     try:
         saved = prediction.save(below, _unused(below, stem)) if stem else prediction.save(below)
@@ -224,6 +232,12 @@ def _view(name: str, prediction: Prediction, folder: Path, stem: str, number: in
         summary=summary,
         prediction=prediction,
     )
+
+
+def _visible(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A small drawing enlarged by whole pixels, so that a browser does not blur it."""
+    times = max(1, _ROOM // max(picture.shape[:2]))
+    return picture.repeat(times, axis=0).repeat(times, axis=1)
 
 
 def _other(title: str, result: Any, folder: Path) -> View:

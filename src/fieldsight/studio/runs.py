@@ -33,9 +33,9 @@ def draw_runs(folder: Path) -> None:
         )
         overview = gr.HTML("", elem_classes="fs-html")
         with gr.Row(elem_classes="fs-choose") as chooser:
-            first = gr.Dropdown([], label="Run", min_width=240)
-            second = gr.Dropdown([], label="Side by side with", min_width=240)
-            again = gr.Button("Refresh", scale=0, min_width=110)
+            first = gr.Dropdown([], label="Run", min_width=200)
+            second = gr.Dropdown([], label="Side by side with", min_width=200)
+            again = gr.Button("Refresh", scale=0, min_width=110, elem_classes="fs-again")
         between = gr.HTML("", elem_classes="fs-html")
         sides: list[tuple[Any, ...]] = []
         with gr.Row(elem_classes="fs-halves"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,8 +24,6 @@ from fieldsight.studio.results import Shown, View
 
 #: Work of all pages and of the API together: two pieces compute, the next one waits its turn in the queue.
 WORK = {"concurrency_id": "work", "concurrency_limit": 2}
-
-_CODE: dict[str, Any] = {"lines": 1, "wrap_lines": True, "interactive": False, "show_line_numbers": False}
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,8 @@ class Right:
         above, below: columns over and under the picture, for components of an own page.
         picture: the drawing.
         body: facts, tables and files.
-        calls: the section with ``shell`` and ``code``, the same call elsewhere.
+        calls: the section with the same call elsewhere.
+        lines: that call, as command line and as Python.
         key: state with the key of the present results on the shelf, empty before the first.
     """
 
@@ -79,8 +79,7 @@ class Right:
     below: Any
     body: Any
     calls: Any
-    shell: Any
-    code: Any
+    lines: Any
     key: Any
 
 
@@ -153,16 +152,16 @@ def _right(verb: Verb, tried: bool) -> Right:
     below = gr.Column()
     body = gr.HTML("", elem_classes="fs-html")
     with gr.Accordion("The same call elsewhere", open=False, visible=False) as calls:
-        shell = gr.Code(language="shell", label="Command line", **_CODE)
-        code = gr.Code(language="python", label="Python", **_CODE)
-    return Right(head, which, above, picture, below, body, calls, shell, code, gr.State(""))
+        lines = gr.HTML("", elem_classes="fs-html")
+    return Right(head, which, above, picture, below, body, calls, lines, gr.State(""))
 
 
 def _input(one: Input, verb: Verb, spec: System) -> Any:
     import gradio as gr
 
     label = f"{one.name.capitalize()}{' (optional)' if one.optional or verb.needs.endswith('?') else ''}"
-    help = one.help[:1].upper() + one.help[1:]
+    words = one.help.partition("; on the command line")[0]  # what only the command line takes is not offered here
+    help = words[:1].upper() + words[1:]
     if not one.suffixes:
         return gr.Textbox(label=label, info=help, lines=2 if one.kind == "text" else 1)
     count = "multiple" if one is spec.inputs[0] and verb is spec.main else "single"
@@ -222,7 +221,7 @@ def _connect(context: PageContext, tab: VerbTab, name: str, own_picture: bool) -
     import gradio as gr
 
     left, right = tab.left, tab.right
-    outputs = [right.head, right.which, right.body, right.calls, right.shell, right.code, right.key]
+    outputs = [right.head, right.which, right.body, right.calls, right.lines, right.key]
     outputs += [] if own_picture else [right.picture]
     look = f"() => {{ if (innerWidth < 720) document.getElementById('{name}-result').scrollIntoView() }}"
     bar = gr.Progress()  # a default of this type is how Gradio hands the real one over
@@ -270,7 +269,7 @@ def _run(context: PageContext, tab: VerbTab, values: Mapping[Any, Any], who: str
     right = tab.right
     empty = {
         right.which: gr.update(visible=False), right.picture: gr.update(value=None, visible=False), right.body: "",
-        right.calls: gr.update(visible=False), right.shell: gr.skip(), right.code: gr.skip(), right.key: "",
+        right.calls: gr.update(visible=False), right.lines: "", right.key: "",
     }  # fmt: skip
     try:
         call = _call(context, tab, values)
@@ -278,7 +277,7 @@ def _run(context: PageContext, tab: VerbTab, values: Mapping[Any, Any], who: str
     except StoppedError as stopped:
         return {**empty, right.head: render.message(str(stopped), "quiet")}
     except FieldsightError as error:
-        return {**empty, right.head: render.message(str(error), "error", "This did not work.")}
+        return {**empty, right.head: render.message(_by_label(str(error), tab), "error", "This did not work.")}
     good = [(f"{n + 1} of {len(shown.views)}: {v.name}", n) for n, v in enumerate(shown.views) if not v.error]
     first = good[0][1] if good else 0
     model = context.models.find(context.spec, call.model) if chooses(context.spec, call.verb) else None
@@ -289,8 +288,8 @@ def _run(context: PageContext, tab: VerbTab, values: Mapping[Any, Any], who: str
         right.picture: _picture(shown.views[first]),
         right.body: body_html(shown, shown.views[first]),
         right.calls: gr.update(visible=True),
-        right.shell: same.command(context.spec, call, model),
-        right.code: same.python(context.spec, call, model),
+        right.lines: render.code(same.command(context.spec, call, model), "Command line")
+        + render.code(same.python(context.spec, call, model), "Python"),
         right.key: shown.key,
     }
 
@@ -317,6 +316,12 @@ def _call(context: PageContext, tab: VerbTab, values: Mapping[Any, Any]) -> Call
     preset = str(values.get(left.preset) or "") if left.preset is not None else next(iter(presets_of(spec, verb)), "")
     found = changes([f.plan for f in left.fields], told, base_of(spec, verb, preset))
     return Call(verb, subject, named, found, model, preset)
+
+
+def _by_label(text: str, tab: VerbTab) -> str:
+    """A message with the page's labels where it names flags of the command line."""
+    labels = {"--" + f.plan.name.replace("_", "-"): f.plan.label.partition(" [")[0] for f in tab.left.fields}
+    return re.sub(r"--[a-z][\w-]*", lambda found: f"'{labels[found[0]]}'" if found[0] in labels else found[0], text)
 
 
 def _pick(context: PageContext, key: str, number: Any) -> list[Any]:

@@ -206,8 +206,8 @@ def _form(context: PageContext, start: Charged) -> Form:
         bits.append(gr.Slider(1, 32, value=8, step=1, label="Bits of a cached value", visible=False))
     scales = []
     with gr.Accordion("What if a part cost less", open=True):
-        for words in ("weights", "MACs", "activations", "the KV cache"):
-            slider = gr.Slider(0, 1, value=1, step=1 / 16, label=f"Energy of {words}, times", visible="KV" not in words)
+        for words in ("Weights", "MACs", "Activations", "KV cache"):
+            slider = gr.Slider(0, 1, value=1, step=1 / 16, label=f"{words} ×", visible="KV" not in words)
             scales.append(slider)
     return Form(network, file, shape, convention, hardware, precision, batch, tokens, bit, mac, *bits, *scales)
 
