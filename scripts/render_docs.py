@@ -248,6 +248,112 @@ def cards(system: str) -> str:
     return table(header, rows) if rows else "None yet.\n"
 
 
+# ------------------------------------------------------------------------------------------------------ energy
+
+
+def energy_networks() -> str:
+    """Computed by the product when this runs: it takes no record."""
+    import fieldsight
+    from fieldsight.systems.energy import data
+    from fieldsight.systems.energy.drawing import joules
+
+    rows = []
+    for row in fieldsight.load("energy").compare(list(data.names()), draws=0).table().rows:
+        shares = [f"{row[part] / row['total']:.0%}" for part in ("weight", "mac", "activation", "kv")]
+        rows.append(
+            [f"`{row['network']}`", row["format"], f"{row['parameters']:,}", f"{row['MACs']:,}",
+             joules(row["per sample"]), *shares, f"{row['MAC = weight at batch']:.4g}"]
+        )  # fmt: skip
+    header = ["network", "format", "parameters", "MACs", "per sample", "weights", "MACs", "activations", "KV cache",
+              "MACs = weights at batch"]  # fmt: skip
+    names = " ".join(data.names())
+    return table(header, rows, f"`fieldsight energy compare {names}`: true counts, batch 1, 45 nm logic and LPDDR5.")
+
+
+def energy_paper() -> str:
+    from fieldsight.systems.energy.reproduce import reproduce
+
+    found = reproduce()
+    facts = found.facts
+    rows = [[name, number_of(facts[name])] for name in list(facts)[:3]]
+    wrong = [r for t in found.tables for r in t.rows if r.verdict == "contradicts"]
+    rows += [[f"contradicted: {r.name}", f"printed {r.printed}, recomputed {r.recomputed:.4g}"] for r in wrong]
+    rows += [[name, number_of(value)] for name, value in list(facts.items())[3:]]
+    return table(["what", "value"], rows, "`fieldsight energy reproduce` prints them all, row by row with `--out`.")
+
+
+def energy_savings() -> str:
+    from fieldsight.systems.energy.reproduce import figure10
+
+    rows = []
+    for r in figure10().rows:
+        network, batch, part, _ = r.name.split(", ")
+        cells = [f"{v:.1f}" for v in (r.printed, r.recomputed, r.ours)]
+        rows.append([network, batch.removeprefix("batch "), part, *cells])
+    header = ["network", "batch", "part at 1/16", "saved, printed [%]", "recomputed [%]", "with true counts [%]"]
+    return table(header, rows, "Figure 10 of the paper: `fieldsight energy reproduce`. It truncates, we round.")
+
+
+def energy_regime() -> str:
+    record = study("energy", "regime")
+    if record is None:
+        return "Not recorded yet.\n"
+    own = [r for r in record["rows"] if r["convention"] == "exact"]
+    rows = []
+    for name in dict.fromkeys(r["network"] for r in own):
+        cells = [name]
+        for r in (r for r in own if r["network"] == name):
+            drawn = r["mac_equals_weight_drawn"]
+            cells.append(f"{r['mac_equals_weight']:.3g} [{drawn['low']:.2g}, {drawn['high']:.3g}]")
+            for batch in ("1", "16"):
+                part = max(r["largest"][batch], key=r["largest"][batch].get)
+                cells.append(f"{part} {r['largest'][batch][part]:.0%}")
+        rows.append(cells)
+    header = ["network"]
+    for words in ("45 nm", "7 nm"):
+        header += [f"B*, {words}", "largest at batch 1", "at batch 16"]
+    note = (
+        f"B*: batch at which MACs cost as much as weights, at the profile's constants and [5 %, 95 %] of "
+        f"{record['draws'] * len(record['seeds']):,} draws from their ranges; behind it the part that is the largest "
+        f"most often, and how often. {made(record, 'make study SYSTEM=energy NAME=regime')}"
+    )
+    return table(header, rows, note)
+
+
+def energy_claims() -> str:
+    record = study("energy", "regime")
+    if record is None:
+        return "Not recorded yet.\n"
+    rows = [
+        [name, f"{odds['paper']:.0%}", f"{odds['exact']:.0%}", f"{odds['exact, 7 nm']:.0%}"]
+        for name, odds in record["claims"].items()
+    ]
+    header = ["statement", "as the paper charges, 45 nm", "true counts, 45 nm", "true counts, 7 nm"]
+    return table(header, rows, "Share of the draws in which it holds, KV cache counted as memory; the same study.")
+
+
+def energy_calibration() -> str:
+    record = study("energy", "calibration")
+    if record is None:
+        return "Not recorded yet.\n"
+    rows = []
+    for row in record["rows"]:
+        errors = [f"{e['median']:.1f} / {e['p95']:.1f}" for e in row["error_percent"].values()]
+        held = min(row["interval_holds"].values())
+        rows.append([f"{row['static_share']:.0%}", *errors, f"{held:.0%}", f"{row['left_out_percent']:.1f}"])
+    header = ["static share", "pJ/bit: error median / 95 % [%]", "pJ/MAC", "static watts",
+              "95 % interval holds the truth (worst of three)", "error on a network left out [%]"]  # fmt: skip
+    note = (
+        f"{record['seeds']} drawn sets of 30 readings with {record['noise']:.0%} noise; a make-believe meter, no "
+        f"device. {made(record, 'make study SYSTEM=energy NAME=calibration')}"
+    )
+    return table(header, rows, note)
+
+
+def number_of(value: Any) -> str:
+    return value if isinstance(value, str) else f"{value:,.6g}"
+
+
 # -------------------------------------------------------------------------------------------------- benchmarks
 
 
@@ -285,6 +391,12 @@ TABLES: dict[str, Callable[[], str]] = {
     "sem-behaviour": sem_behaviour,
     "sem-paper": sem_paper,
     "sem-cards": sem_cards,
+    "energy-networks": energy_networks,
+    "energy-paper": energy_paper,
+    "energy-savings": energy_savings,
+    "energy-regime": energy_regime,
+    "energy-claims": energy_claims,
+    "energy-calibration": energy_calibration,
     "bench-sem": lambda: bench("sem_conformal", "sem_field"),
     "bench-energy": lambda: bench("energy_count", "energy_sweep"),
     "bench-house": lambda: bench("house_start"),
