@@ -380,6 +380,8 @@ def bench(*names: str) -> str:
 def number(value: Any) -> str:
     if value is None or value == "":
         return ""
+    if isinstance(value, list):
+        return ", ".join(map(number, value))
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
