@@ -1,20 +1,24 @@
 """The preset `paper` as published: 100 layouts of 256 x 256, 50 epochs, transfer on 48 pictures; Tables 1 and 2.
 
 python studies/run.py sem paper [--seeds 0,1]      about 50 minutes a seed on one idle core
+
+Each seed is a run folder, studies/sem/.runs/paper-SEED, which a killed study goes on with. The command line makes the
+same one: fieldsight sem train --preset paper --recalibrate none --seed SEED --set data.seed=SEED --run FOLDER.
 """
 
 from __future__ import annotations
 
-import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
 from fieldsight import progress, studies
+from fieldsight.run import Run
 from fieldsight.systems.sem.calibrate import calibrate_model
-from fieldsight.systems.sem.config import PRESETS
+from fieldsight.systems.sem.config import PRESETS, SemConfig
 from fieldsight.systems.sem.evaluate import edge_concentration, evaluate_pairs, outlier_ratio
 from fieldsight.systems.sem.predict import SemModel
 from fieldsight.systems.sem.train import load_splits, second_stage, train_baseline
@@ -33,13 +37,11 @@ def one(seed: int) -> dict[str, Any]:
     config = PRESETS["paper"].replace(seed=seed, data={"seed": seed})
     splits = load_splits(config, None)
     baseline = SemModel.create(config)
-    begun = time.perf_counter()
-    train_baseline(baseline, splits, None)
-    minutes = [(time.perf_counter() - begun) / 60]
-    baseline = baseline.with_calibration(calibrate_model(baseline, splits["calibration"], config.alpha))
-    begun = time.perf_counter()
-    transfer = second_stage(baseline, splits, config.second, "none", None)
-    minutes.append((time.perf_counter() - begun) / 60)
+    with opened(seed, config) as run:
+        train_baseline(baseline, splits, run)
+        baseline = baseline.with_calibration(calibrate_model(baseline, splits["calibration"], config.alpha))
+        transfer = second_stage(baseline, splits, config.second, "none", run)
+        minutes = [run.info["stages"][stage]["seconds"] / 60 for stage in ("baseline", "finetune")]
     calibration = baseline.calibration
     assert calibration is not None
     values: dict[str, Any] = {"q": calibration.q, "minutes_baseline": minutes[0], "minutes_transfer": minutes[1]}
@@ -73,6 +75,14 @@ def one(seed: int) -> dict[str, Any]:
     values["mae_ratio_test"] = values["test_transfer"]["mae"] / values["test_baseline"]["mae"]
     values["coverage_gain_test"] = values["test_transfer"]["coverage"] - values["test_baseline"]["coverage"]
     return values
+
+
+def opened(seed: int, config: SemConfig) -> Run:
+    """The run folder of a seed, gone on with where there is one."""
+    folder = Path(__file__).parent / ".runs" / f"paper-{seed}"
+    if (folder / "run.json").is_file():
+        return Run.resume(folder, config)
+    return Run.create(folder, "sem", config, preset="paper", seed=seed)
 
 
 def means(rows: list[dict[str, Any]]) -> dict[str, Any]:
