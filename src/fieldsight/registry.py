@@ -19,7 +19,7 @@ from fieldsight.errors import ConfigError, unknown
 SYSTEMS: tuple[str, ...] = ("sem", "energy")
 
 Trait = Literal["learns", "exports", "streams", "generates"]
-Kind = Literal["image", "text", "layout", "network", "depth", "label"]
+Kind = Literal["image", "text", "layout", "network", "depth", "label", "table"]
 Better = Literal["higher", "lower", "target"]
 
 
