@@ -25,7 +25,7 @@ from fieldsight.systems.sem.train import load_splits, second_stage, train_baseli
 METRICS = ("mae", "coverage", "width", "interval_score")
 EPOCHS = 15
 
-#: From simple to elaborate. Changes to the preset `small`; `epochs` grows by what the second stage of the paper's recipe costs.
+#: From simple to elaborate. Changes to the preset `small`; `epochs` grows by what the paper's second stage costs.
 RECIPES: dict[str, dict[str, Any]] = {
     "paper, no second stage": {"second": {"kind": "none"}},
     "paper, transfer": {"recalibrate": "val"},
@@ -102,7 +102,7 @@ def claims(rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def simplest_of_equals(by: dict[str, list[dict[str, Any]]], valid: list[str], best: str) -> str:
-    """The first recipe of the list, which goes from simple to elaborate, that is not shown to be worse than the best."""
+    """The first recipe, they go from simple to elaborate, that is not shown to be worse than the best."""
     for name in valid:
         p = paired([r["interval_score"] for r in by[best]], [r["interval_score"] for r in by[name]])
         if name == best or p.difference.low <= 0.0:
