@@ -202,7 +202,6 @@ class EnergyEstimate(Prediction):
             part.plot(svg(tornado_figure(c)), "the total while one constant moves through its range")
             odds = ", ".join(f"{PART_WORDS[k]} {v:.0%}" for k, v in c.sensitivity.probability.items())
             part.text(f"Largest part, over {c.settings.draws:,} draws of all constants from their ranges: {odds}.")
-        report.section("Layers").table(self.layers(), most=2000)
         if c.network.counts.unknown:
             part = report.section("Unknown operators").notice(
                 "Nobody here knows their MACs: they are in no number above."
@@ -216,6 +215,7 @@ class EnergyEstimate(Prediction):
         if doubtful:
             report.section("Constants not compared with their sources").text(", ".join(doubtful))
         report.section("Computed as").text(f"{one.convention} counts, batch {one.batch}, {c.precision}.")
+        report.section("Layers").table(self.layers(), most=2000)
         return report
 
 
@@ -234,7 +234,7 @@ def facts(c: Charged) -> dict[str, str]:
         "activations in": one.act_level,
     }
     if c.time is not None:
-        found["at least"] = f"{c.time.seconds:.3g} s ({c.time.bound})"
+        found["time, at least"] = f"{c.time.seconds:.3g} s ({c.time.bound})"
     return found
 
 
