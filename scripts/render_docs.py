@@ -351,6 +351,29 @@ def energy_calibration() -> str:
     return table(header, rows, note)
 
 
+def energy_timing() -> str:
+    record = study("energy", "timing")
+    if record is None:
+        return "Not recorded yet.\n"
+    claims = record["claims"]
+    rows = []
+    for batch in record["batches"]:
+        lm, cnn = (claims[kind][str(batch)] for kind in ("lm", "cnn"))
+        ratios = [interval(c["time_ratio"], 1) for c in (lm, cnn)]
+        rows.append([str(batch), *ratios, f"{lm['gb_s']['value']:.1f}", f"{cnn['gflop_s']['value']:.0f}"])
+    header = ["batch", "decode step, batch 1 = 1", "CNN, batch 1 = 1", "weights read by the step [GB/s]",
+              "CNN [GFLOP/s]"]  # fmt: skip
+    machine = record["machine"]
+    note = (
+        f"float32, one thread of {machine['processor']} with {record['last_level_cache'] / 2**20:.0f} MB of cache, the "
+        f"decoder's weights {claims['weights_to_cache']:.1f} times as much; copying runs at "
+        f"{claims['copy_gb_s']['value']:.0f} GB/s, convolutions at {claims['conv_gflop_s']['value']:.0f} GFLOP/s. "
+        f"Brackets: 95 % over {len(record['seeds'])} repeats beside other work. "
+        + made(record, "make study SYSTEM=energy NAME=timing")
+    )
+    return table(header, rows, note)
+
+
 def number_of(value: Any) -> str:
     return value if isinstance(value, str) else f"{value:,.6g}"
 
@@ -400,6 +423,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "energy-regime": energy_regime,
     "energy-claims": energy_claims,
     "energy-calibration": energy_calibration,
+    "energy-timing": energy_timing,
     "bench-sem": lambda: bench("sem_conformal", "sem_field"),
     "bench-energy": lambda: bench("energy_count", "energy_sweep"),
     "bench-house": lambda: bench("house_start"),

@@ -62,7 +62,7 @@ def test_the_records_are_what_the_code_gives(regime: dict[str, Any], root: Path)
         for batch, odds in row["memory_bound"].items():
             assert odds[0] == wanted["memory_bound"][batch][0]
     assert {row["network"] for row in regime["rows"]} == set(data.names())
-    assert studies.states("energy") == {"calibration": "fresh", "regime": "fresh"}
+    assert studies.states("energy") == {"calibration": "fresh", "regime": "fresh", "timing": "fresh"}
 
 
 def test_networks_of_pictures_compute_and_language_models_load(regime: dict[str, Any]) -> None:
@@ -122,3 +122,18 @@ def test_calibration_over_300_draws(root: Path) -> None:
     assert all(0.85 < held <= 1 for row in record["rows"] for held in row["interval_holds"].values())
     (again,) = [program(root, "calibration").one(program(root, "calibration").Meter(), (0, 1))]
     assert all(e["worst"] <= first["error_percent"][k]["worst"] + 1e-9 for k, e in again["error_percent"].items())
+
+
+def test_a_decode_step_shares_its_weights_and_a_cnn_shares_nothing() -> None:
+    """The paper's regimes in times: no power meter, no constants."""
+    record = studies.read("energy", "timing")
+    assert record is not None, "make study SYSTEM=energy NAME=timing"
+    claims, last = record["claims"], record["batches"][-1]
+    assert claims["weights_to_cache"] > 3, "the weights must not stay in the cache"
+    lm, cnn = (claims[kind][str(last)]["time_ratio"] for kind in ("lm", "cnn"))
+    assert lm["high"] < last / 2 < cnn["low"]
+    for repeat in record["repeats"]:
+        own = [step["seconds"] for step in repeat["lm"]]
+        other = [step["seconds"] for step in repeat["cnn"]]
+        assert own[-1] / own[0] < other[-1] / other[0]
+        assert max(step["gb_s"] for step in repeat["lm"]) < 1.2 * repeat["roof"]["copy_gb_s"]
