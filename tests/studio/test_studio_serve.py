@@ -55,6 +55,7 @@ def test_without_gradio_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
         serving.serve("127.0.0.1", 0, Path("runs"), False)
 
 
+@pytest.mark.studio
 def test_it_starts_says_so_answers_and_stops(tmp_path: Path, taken: int) -> None:
     """One line on stdout, nothing on stderr, no model, no torch; Ctrl-C gives 0."""
     code = (

@@ -223,7 +223,8 @@ def _connect(context: PageContext, tab: VerbTab, name: str, own_picture: bool) -
     left, right = tab.left, tab.right
     outputs = [right.head, right.which, right.body, right.calls, right.lines, right.key]
     outputs += [] if own_picture else [right.picture]
-    look = f"() => {{ if (innerWidth < 720) document.getElementById('{name}-result').scrollIntoView() }}"
+    place = f"document.getElementById('{name}-result')"
+    look = f"() => {{ if (innerWidth < 720) setTimeout(() => {place}.scrollIntoView(), 100) }}"
     bar = gr.Progress()  # a default of this type is how Gradio hands the real one over
 
     def work(values: dict[Any, Any], request: Any, progress: Any = bar) -> dict[Any, Any]:
@@ -244,7 +245,8 @@ def _connect(context: PageContext, tab: VerbTab, name: str, own_picture: bool) -
         done = started.then(
             work, set(left.all()), outputs, show_progress_on=right.head, api_visibility="private", **WORK
         )
-        done.then(idle, None, [left.run, left.stop], **QUIET)
+        ended = done.then(idle, None, [left.run, left.stop], **QUIET)
+        ended.then(None, None, None, js=look, api_visibility="private")  # the page has grown
 
     chain(left.run.click)
     left.stop.click(halt, None, None, **QUIET)

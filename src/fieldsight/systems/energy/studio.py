@@ -135,9 +135,10 @@ def _explore(context: PageContext) -> None:
     start = _now(FIRST, EnergyConfig())
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
-            now = gr.HTML(now_html(start), elem_classes="fs-html fs-now")
+            small = gr.HTML(now_html(start), elem_classes="fs-html fs-now fs-narrow")
             form = _form(context, start)
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right"):
+            large = gr.HTML(now_html(start), elem_classes="fs-html fs-now fs-wide")
             head = gr.HTML(head_html(start), elem_classes="fs-html")
             plot = gr.HTML(plots_html(start), elem_classes="fs-html fs-svg")
             with gr.Accordion("Layers", open=False):
@@ -145,15 +146,15 @@ def _explore(context: PageContext) -> None:
             with gr.Row():
                 write = gr.Button("Write report and files", size="sm")
             files = gr.HTML("", elem_classes="fs-html")
-    shown = [now, head, plot, layers]
+    shown = [small, large, head, plot, layers]
     moved = [form.pj_per_bit, form.pj_per_mac, form.w_bits, form.a_bits, form.kv_bits, form.context, form.scale_kv]
 
     def show(*values: Any) -> list[Any]:
         try:
             c = _now(*_settings(context, values))
         except FieldsightError as error:
-            return ["", _error(context, error, values), "", ""]
-        return [now_html(c), head_html(c), plots_html(c), layers_html(c)]
+            return ["", "", _error(context, error, values), "", ""]
+        return [now_html(c), now_html(c), head_html(c), plots_html(c), layers_html(c)]
 
     def begin(*values: Any) -> list[Any]:
         """Another network, profile or format: its own constants on the sliders, then the picture."""
@@ -162,8 +163,8 @@ def _explore(context: PageContext) -> None:
             network, settings = _settings(context, (*plain, values[6], *[None] * 6, *values[13:]))
             c = _now(network, settings)
         except FieldsightError as error:
-            return [*[gr.skip()] * len(moved), "", _error(context, error, values), "", ""]
-        return [*_own(c), now_html(c), head_html(c), plots_html(c), layers_html(c)]
+            return [*[gr.skip()] * len(moved), "", "", _error(context, error, values), "", ""]
+        return [*_own(c), now_html(c), now_html(c), head_html(c), plots_html(c), layers_html(c)]
 
     def save(request: Any, *values: Any) -> str:
         return _write(context, values, f"{request.session_hash} explore")
@@ -304,12 +305,12 @@ def _error(context: PageContext, error: FieldsightError, values: Sequence[Any]) 
 
 
 def now_html(c: Charged) -> str:
-    """The number alone: on a narrow window it stays in sight while the sliders move."""
-    return f"<b>{escape(joules(c.chosen.per_sample))}</b> per {escape(c.chosen.unit)}"
+    """The number: it stays in sight while the sliders move, on a narrow window above them."""
+    return f'<p class="fs-run">{escape(joules(c.chosen.per_sample))} per {escape(c.chosen.unit)}</p>'
 
 
 def head_html(c: Charged) -> str:
-    """The number, what it rests on, and the few facts one reads first."""
+    """What the number rests on, and the few facts one reads first."""
     from fieldsight.studio import render
 
     one = c.chosen
@@ -317,8 +318,7 @@ def head_html(c: Charged) -> str:
     about = f"{c.network.title}; {c.hardware.title}; {c.precision}, batch {one.batch}"
     if c.network.decoder is not None:
         about += f", context {c.settings.context or c.network.decoder.context:,}"
-    big = f'<p class="fs-run">{escape(joules(one.per_sample))} per {escape(one.unit)}</p>'
-    return f'{told}{big}<p class="fs-soft">{escape(about)}</p>{render.facts(facts(c))}'
+    return f'{told}<p class="fs-soft">{escape(about)}</p>{render.facts(facts(c))}'
 
 
 def plots_html(c: Charged) -> str:
