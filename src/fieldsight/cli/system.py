@@ -61,7 +61,7 @@ def _flags(spec: System, verb: Verb) -> list[Flag]:
         flags.append(Flag("inputs", first.help, "words", first.name.upper()))
         flags += [Flag(i.name, i.help, metavar=i.kind.upper()) for i in spec.inputs[1:] if verb is spec.main]
     elif verb.needs == "data":
-        flags.append(Flag("data", "data set folder", "word", "DATA"))
+        flags.append(Flag("data", "data set: a folder, or its file where it is one", "word", "DATA"))
     elif verb.needs == "data?":
         flags.append(Flag("data", "data set folder; drawn data without it", "maybe", "DATA", "drawn"))
     if verb.model:

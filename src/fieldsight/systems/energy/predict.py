@@ -244,7 +244,8 @@ def _own_bits(settings: EnergyConfig) -> dict[str, float]:
 
 
 def _supply_words(c: Charged) -> dict[str, str]:
-    return {k.replace("_", " ").replace("co2", "CO2"): f"{v:,.4g}" for k, v in supply(c).items() if v is not None}
+    words = {k.replace("_", " ").replace("co2", "CO2"): v for k, v in supply(c).items() if v is not None}
+    return {k: f"{v:,.0f}" if v >= 1000 else f"{v:.4g}" for k, v in words.items()}
 
 
 def _ops(ops: Any, title: str = "") -> Table:
