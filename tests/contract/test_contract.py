@@ -112,6 +112,13 @@ def test_stand_in_data_is_deterministic(subject: Subject, tmp_path: Path) -> Non
     assert changed != a
 
 
+@pytest.mark.needs("data_options")
+def test_stand_in_data_by_command_line_is_the_same(subject: Subject, tmp_path: Path) -> None:
+    given = [w for k, v in subject.case.data_options.items() for w in (f"--{k.replace('_', '-')}", str(v))]
+    assert main([subject.id, "make-data", "--out", str(tmp_path / "a"), *given]) == 0
+    assert _bytes(tmp_path / "a") == _bytes(_make(subject, tmp_path / "b"))
+
+
 @pytest.mark.needs("learns", "data_options")
 def test_stand_in_data_can_be_trained_and_measured(subject: Subject, tmp_path: Path) -> None:
     data = _make(subject, tmp_path / "data")
@@ -146,6 +153,21 @@ def test_tiny_training_improves(subject: Subject) -> None:
     values = [m.evaluate().metrics[metric.name] for m in (before, subject.model)]
     gain = values[0] - values[1] if metric.better == "lower" else values[1] - values[0]
     assert gain > 0, values
+
+
+@pytest.mark.needs("learns")
+def test_training_by_command_line_asks_for_the_same(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: dict[str, Any] = {}
+
+    def train(id: str, **given: Any) -> Any:
+        asked.update(given, id=id)
+        return subject.run
+
+    monkeypatch.setattr("fieldsight.training.train", train)
+    assert main([subject.id, "train", "some/folder", "--preset", "tiny", "--run", "there", "--set", "seed=7"]) == 0
+    assert {k: str(asked[k]) for k in ("id", "data", "preset", "run", "seed")} == {
+        "id": subject.id, "data": "some/folder", "preset": "tiny", "run": "there", "seed": "7",
+    }  # fmt: skip
 
 
 @pytest.mark.needs("learns")

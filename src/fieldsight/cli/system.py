@@ -110,9 +110,10 @@ def _run(spec: System, verb: Verb, given: dict[str, Any]) -> int:
     else:
         single = subject[0] if isinstance(subject, tuple) and len(subject) == 1 else subject
         named = {i.name: given[i.name] for i in spec.inputs[1:] if verb is spec.main and i.name in given}
+        asked = {"preset": preset, **changes, **named}  # the verb may have an option of its own called preset
         result = verbs.call(
             spec, verb.name, model, single, out=out, strict=bool(house.get("strict")),
-            config_file=house.get("config"), preset=preset, **changes, **named,
+            config_file=house.get("config"), **asked,
         )  # fmt: skip
         if out is not None and hasattr(result, "save") and not getattr(result, "saved", False):
             result = _Saved(result, result.save(out))
@@ -172,7 +173,7 @@ _HOUSE_FLAGS = {
 
 def _take(given: dict[str, Any], cls: type[Config]) -> dict[str, Any]:
     """What belongs to the house; an option of the verb may have a name that is the house's elsewhere."""
-    house = _HOUSE_FLAGS - {o.name for o in options(cls)}
+    house = _HOUSE_FLAGS - {o.name for o in options(cls) if o.group is None}  # a group is no flag
     return {name: given.pop(name) for name in list(given) if name in house}
 
 
