@@ -157,11 +157,11 @@ def test_tiny_training_improves(subject: Subject) -> None:
 
 @pytest.mark.needs("learns")
 def test_training_by_command_line_asks_for_the_same(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: dict[str, Any] = {}
+    made, asked = subject.run, {}
 
     def train(id: str, **given: Any) -> Any:
         asked.update(given, id=id)
-        return subject.run
+        return made
 
     monkeypatch.setattr("fieldsight.training.train", train)
     assert main([subject.id, "train", "some/folder", "--preset", "tiny", "--run", "there", "--set", "seed=7"]) == 0
