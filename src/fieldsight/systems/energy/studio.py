@@ -14,6 +14,8 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from fieldsight import assets, registry
 from fieldsight.errors import ConfigError, FieldsightError, unknown
 from fieldsight.profile.hardware import load_hardware
@@ -534,7 +536,7 @@ def gallery_picture() -> Picture:
     from fieldsight.report.plots import figure, pixels
     from fieldsight.systems.energy.plots import BATCHES, stack
 
-    drawn, axes = figure(5.4, 3.6, 2)
+    drawn, axes = figure(5.0, 3.2, 2)
     for ax, name in zip(axes, ("resnet18", "llama-7b"), strict=True):
         c = _now(name, EnergyConfig())
         given = terms(c.network, c.settings)
@@ -543,7 +545,7 @@ def gallery_picture() -> Picture:
         stack(ax, [str(b) for b in BATCHES], heights, "")
         ax.set_title(name, fontsize=11, loc="left")
         ax.set_xlabel("batch")
-    return pixels(drawn, dpi=100)
+    return np.pad(pixels(drawn, dpi=100), ((20, 20), (20, 20), (0, 0)), constant_values=255)
 
 
 def demo(section: Section) -> None:
