@@ -314,5 +314,6 @@ def test_results_are_served_by_their_key_only(studio: Any, client: Any, inputs: 
     assert httpx.get(f"{base}/{key}/files/mask_lo.tif").status_code == 200
     archive = httpx.get(f"{base}/{key}/all.zip")
     assert archive.content[:2] == b"PK"
+    assert 'filename="results.zip"' in archive.headers["content-disposition"]
     for path in (f"{key}/files/../../../uploads", f"{key}/%2e%2e/x", "nokey/files/mask_lo.tif", f"{key}/drawn/001.png"):
         assert httpx.get(f"{base}/{path}").status_code == 404, path

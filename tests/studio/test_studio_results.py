@@ -7,6 +7,7 @@ import time
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,11 @@ from fieldsight.predictions import Alerts, Images, Interval, Labels, Prediction,
 from fieldsight.report.html import Report
 from fieldsight.studio import render, same
 from fieldsight.studio.context import Call, PageContext
+from fieldsight.studio.fields import plan_all
 from fieldsight.studio.jobs import Jobs, StoppedError
 from fieldsight.studio.models import Models
-from fieldsight.studio.results import Shelf, Shown, facts_of, views_of
-from fieldsight.studio.tab import body_html, head_html
+from fieldsight.studio.results import Shelf, Shown, _visible, facts_of, views_of
+from fieldsight.studio.tab import _by_label, body_html, head_html
 
 FLAT = np.full((20, 30), 0.5, np.float32)
 TABLE = Table({"name": "", "energy_uj": "µJ"}, [{"name": "<b>", "energy_uj": 1.5}], "parts")
@@ -84,6 +86,29 @@ def test_same_names_do_not_overwrite(tmp_path: Path) -> None:
     results = Results([Outcome("a/x.png", prediction=TABLE), Outcome("b/x.png", prediction=TABLE)])
     views = views_of(results, tmp_path, "verb")
     assert len({f for v in views for f in v.files}) == 4
+
+
+@pytest.mark.parametrize(("side", "wanted"), [(7, 798), (400, 800), (401, 401), (1500, 1500)])
+def test_small_drawings_are_enlarged_by_whole_pixels(side: int, wanted: int) -> None:
+    drawn = np.random.default_rng(0).integers(0, 255, (side // 7, side, 3)).astype(np.uint8)
+    seen = _visible(drawn)
+    times = wanted // side
+    assert seen.shape == (side // 7 * times, wanted, 3)
+    assert (seen[::times, ::times] == drawn).all()
+    assert len(np.unique(seen)) == len(np.unique(drawn))  # no colour in between
+
+
+def test_errors_name_labels_where_a_page_has_them() -> None:
+    @dataclass(frozen=True)
+    class Field:
+        plan: Any
+
+    options = registry.load(registry.get("sem").verb("simulate").options)
+    tab: Any = SimpleNamespace(left=SimpleNamespace(fields=[Field(p) for p in plan_all(options)]))
+    assert _by_label("give a layout, or --pattern, or --no-such.", tab) == (
+        "give a layout, or 'Pattern', or --no-such."
+    )
+    assert _by_label("--pixel: must be > 0", tab) == "'Pixel': must be > 0"
 
 
 def test_facts_have_readable_names() -> None:
