@@ -18,6 +18,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping
@@ -331,13 +332,15 @@ def _coerce_number(value: Any, kind: type, known: Setting) -> float | int:
         if number is None:
             raise ValueError(f"{wanted}, got '{value}'")
     elif isinstance(value, (int, float)) or hasattr(value, "__float__"):
-        number = value
+        number = value if isinstance(value, int) else float(value)
     else:
         raise ValueError(f"{wanted}, got {value!r}")
     if kind is int:
-        if float(number) != int(number):
+        if isinstance(number, float) and not number.is_integer():  # also infinity and NaN
             raise ValueError(f"{wanted}, got {value!r}")
         number = int(number)
+    elif isinstance(number, int) and abs(number) > sys.float_info.max:
+        raise ValueError(f"{wanted}, got one of {len(str(number))} digits")
     else:
         number = float(number)
     problem = known.check(number)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import pytest
 import tomlkit
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from fieldsight.config import Config, coerce, options, read_toml, resolve, setting, type_name
@@ -146,6 +147,10 @@ def test_type_names_for_help() -> None:
     assert names["file"] == "PATH"
 
 
+@example(math.inf)
+@example(math.nan)
+@example(10**400)
+@example([math.inf])
 @given(st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())))
 def test_coercion_gives_the_type_or_a_value_error(value: object) -> None:
     for option in options(Outer):
