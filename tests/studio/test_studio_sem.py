@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +85,34 @@ def test_a_press_finds_its_line(found: SemInterval, layer: str, axis: str) -> No
     assert abs(at - wanted) <= 1
     if layer == "Overview":  # in the third panel it means the same
         assert abs(studio._place(found, layer, axis, (2.25 * width + 16, 0.75 * shape[0])) - wanted) <= 1
+
+
+def test_the_first_scan_crosses_what_was_written(found: SemInterval) -> None:
+    mask = np.zeros((60, 90), np.float32)
+    mask[40:50, 20:30] = mask[40:50, 50:60] = mask[5:9, 70:80] = 1.0
+    flat = np.zeros((120, 180), np.float32)  # the field is twice as fine as its small mask
+    two = dataclasses.replace(found, lo=flat, mid=flat, hi=flat, source=mask)
+    assert studio.telling_line(two, "across") == 81  # both lower bars, of those rows the one nearest to the middle
+    assert studio.telling_line(two, "down") == 101
+    empty = dataclasses.replace(two, source=np.zeros((60, 90), np.float32))
+    assert studio.telling_line(empty, "across") == 61
+    assert studio.telling_line(dataclasses.replace(two, source=None), "down") == 90
+
+
+def test_the_sentence_is_about_the_chosen_layer(tmp_path: Path) -> None:
+    import gdstk
+
+    library = gdstk.Library(unit=1e-9)
+    library.new_cell("TOP").add(
+        gdstk.rectangle((0, 0), (300, 100), layer=66, datatype=20),
+        gdstk.rectangle((0, 0), (60, 50), layer=68, datatype=20),
+    )
+    library.write_gds(tmp_path / "two.gds")
+    _, words = studio.layers_of(tmp_path / "two.gds", None, "68/20")
+    assert "68/20 met1 is 0.06 x 0.05 µm" in words
+    _, other = studio.layers_of(tmp_path / "two.gds", None, "66/20")
+    assert "0.3 x 0.1 µm" in other
+    assert studio.layers_of(tmp_path / "two.gds", None, "1/1")[1] in (words, other)
 
 
 @pytest.mark.parametrize("axis", ["across", "down"])

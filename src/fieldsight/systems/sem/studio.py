@@ -141,10 +141,10 @@ def _look_closer(context: PageContext, tab: Any) -> None:
         if found is None:
             hidden = gr.update(visible=False)
             return hidden, hidden, gr.skip(), gr.skip(), gr.update(visible=False, value=None), "", ""
-        rows = found.mid.shape[0]
+        at = telling_line(found, "across")
         chosen = gr.update(visible=True, value="Overview")
-        slider = gr.update(maximum=rows - 1, value=rows // 2)
-        shown = _shown(found, "Overview", "across", rows // 2)
+        slider = gr.update(maximum=found.mid.shape[0] - 1, value=at)
+        shown = _shown(found, "Overview", "across", at)
         return chosen, gr.update(visible=True), "across", slider, *shown
 
     def moved(key: str, number: Any, chosen: str, way: str, at: float) -> tuple[Any, ...]:
@@ -153,8 +153,9 @@ def _look_closer(context: PageContext, tab: Any) -> None:
 
     def turned(key: str, number: Any, way: str) -> Any:
         found = _interval(context, key, number)
-        length = 2 if found is None else found.mid.shape[0 if way == "across" else 1]
-        return gr.update(maximum=length - 1, value=length // 2)
+        if found is None:
+            return gr.update(maximum=1, value=0)
+        return gr.update(maximum=found.mid.shape[0 if way == "across" else 1] - 1, value=telling_line(found, way))
 
     def pressed(key: str, number: Any, chosen: str, way: str, event: Any) -> Any:
         found = _interval(context, key, number)
@@ -187,7 +188,7 @@ def _offer_layers(context: PageContext, tab: Any) -> None:
             layouts = [p for p in (uploaded(v, context.uploads) for v in paths) if _is_layout(p)]
             if not layouts:
                 return gr.update(choices=[("automatic", "")], value=""), gr.update(visible=False)
-            listed, words = layers_of(layouts[0], named or None)
+            listed, words = layers_of(layouts[0], named or None, chosen or "")
         except DataError as error:
             words = render.message(_named(error, paths), "error")
             return gr.update(choices=[("automatic", "")]), gr.update(value=words, visible=True)
@@ -197,10 +198,11 @@ def _offer_layers(context: PageContext, tab: Any) -> None:
     quiet: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
     file.change(look, [file, layer, cell], [layer, tab.left.note], **quiet)
     cell.change(look, [file, layer, cell], [layer, tab.left.note], **quiet)
+    layer.input(look, [file, layer, cell], [layer, tab.left.note], **quiet)
 
 
-def layers_of(path: Path, cell: str | None = None) -> tuple[list[tuple[str, str]], str]:
-    """Layers of a layout as ``(words, "67/20")`` for a list, and a sentence about the file.
+def layers_of(path: Path, cell: str | None = None, chosen: str = "") -> tuple[list[tuple[str, str]], str]:
+    """Layers of a layout as ``(words, "67/20")`` for a list, and a sentence about the file and its chosen layer.
 
     Raises:
         DataError: as :func:`~fieldsight.data.gds.open_layout`.
@@ -208,14 +210,17 @@ def layers_of(path: Path, cell: str | None = None) -> tuple[list[tuple[str, str]
     from fieldsight.data.gds import describe, open_layout
 
     layout = open_layout(path, cell)
-    chosen = layout.layer(None)
-    x0, y0, x1, y1 = layout.bounds(chosen)
-    listed = [(f"automatic: {describe(chosen)}", "")]
+    usual = layout.layer(None)
+    listed = [(f"automatic: {describe(usual)}", "")]
+    shown = usual
     for layer, number in sorted(layout.layers.items()):
-        listed.append((f"{describe(layer)} ({number:,} polygons)", f"{layer[0]}/{layer[1]}"))
+        name = f"{layer[0]}/{layer[1]}"
+        listed.append((f"{describe(layer)} ({number:,} polygons)", name))
+        shown = layer if name == chosen else shown
+    x0, y0, x1, y1 = layout.bounds(shown)
     size = f"{(x1 - x0) / 1000:.4g} x {(y1 - y0) / 1000:.4g} µm"
     count = len(layout.layers)
-    return listed, f"Cell {layout.cell}, {count} layer{'s' if count > 1 else ''}; {describe(chosen)} is {size}."
+    return listed, f"Cell {layout.cell}, {count} layer{'s' if count > 1 else ''}; {describe(shown)} is {size}."
 
 
 def _is_layout(path: Path) -> bool:
@@ -345,6 +350,19 @@ def legend_of(found: SemInterval, layer: str) -> str:
         "Width": f"Upper minus lower bound: {span}. {circles}",
     }[layer]
     return f'<p class="fs-soft">{escape(words)} Press into the picture to move the line.</p>'
+
+
+def telling_line(found: SemInterval, axis: str) -> int:
+    """The row (``across``) or column (``down``) that crosses most edges of the mask, of several the middle one."""
+    length = found.mid.shape[0 if axis == "across" else 1]
+    if found.source is None:
+        return length // 2
+    source = np.asarray(found.source) > 0.5
+    lines = source if axis == "across" else source.T
+    edges = np.count_nonzero(lines[:, 1:] != lines[:, :-1], axis=1)
+    best = np.flatnonzero(edges == edges.max())
+    middle = best[np.argmin(np.abs(best - len(edges) / 2))]
+    return min(length - 1, int((middle + 0.5) * length / len(edges)))
 
 
 def scan_plot(found: SemInterval, axis: str, at: int) -> str:
