@@ -69,7 +69,7 @@ class Setting:
     def check(self, number: float) -> str | None:
         """Return what is wrong with a number, or None."""
         outside = (
-            math.isnan(number)
+            number != number  # NaN; math.isnan refuses integers beyond float
             or (self.ge is not None and number < self.ge)
             or (self.gt is not None and number <= self.gt)
             or (self.le is not None and number > self.le)

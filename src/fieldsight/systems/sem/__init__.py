@@ -25,7 +25,7 @@ SPEC = System(
         Input(
             "layout",
             "layout",
-            "GDSII or OASIS layouts, mask pictures, or folders of them",
+            "GDSII or OASIS layouts or mask pictures; on the command line also folders of them",
             (*LAYOUT_SUFFIXES, *IMAGE_SUFFIXES),
         ),
     ),

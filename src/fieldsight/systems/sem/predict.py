@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,6 +108,26 @@ class SemInterval(Interval):
     def to_dict(self) -> dict[str, Any]:
         """The interval's summary and the hotspots."""
         return {**super().to_dict(), "hotspots": [dict(row) for row in self.hotspots.rows]}
+
+    def shown(self) -> tuple[dict[str, Any], Sequence[Table]]:
+        """What one wants to know of the field, in words; then the hotspots."""
+        own = self.to_dict()
+        pixel = float(own["pixel_nm"])
+        height, width = (f"{own[k] * pixel / 1000:.3g}" for k in ("height", "width"))
+        facts = {
+            "field": f"{own['width']} x {own['height']} px, {width} x {height} µm",
+            "pixel": f"{pixel:g} nm",
+            "inside the interval": f"{1 - self.alpha:.0%} of new pixels",
+            "mean width": f"{own['mean_width']:.4f} of 0-1",
+            "width of an edge's band": f"{own['guard_band_nm']:g} nm" if "guard_band_nm" in own else "no edges",
+            "like the calibration layouts": f"p = {own['novelty_p']:g}" if "novelty_p" in own else "not checked",
+            **{k: own[k] for k in ("cell", "layer", "model") if own.get(k)},
+        }
+        return facts, (self.hotspots,)
+
+    def lines(self) -> list[str]:
+        """The same words for a terminal."""
+        return [f"{name}: {value}" for name, value in self.shown()[0].items()]
 
 
 class SemModel(Model):

@@ -440,7 +440,7 @@ def demo(section: Section) -> None:
             return
         result: SemInterval = model.predict(path, **example.options)
     section.text(model.describe())
-    section.facts({k: v for k, v in result.to_dict().items() if isinstance(v, (int, float, str))})
+    section.facts(result.shown()[0])
     if "warning" in result.facts:
         section.notice(str(result.facts["warning"]))
     at = result.mid.shape[0] // 2
