@@ -29,7 +29,10 @@ def folder() -> Path | None:
 
 
 def code_hash(system: str) -> str:
-    """Hash of the code that a system's results rest on, without comments and docstrings."""
+    """Hash of the code that a system's results rest on, without comments, docstrings and the preset ``base``.
+
+    Studies decide what ``base`` is, and work with other presets: it may follow them without making them stale.
+    """
     import importlib.util
 
     spec = registry.get(system)
@@ -134,4 +137,9 @@ def _bare(tree: ast.Module) -> ast.Module:
             node, clean=False
         ):
             node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == "PRESETS":
+            assert isinstance(node.value, ast.Dict)
+            pairs = zip(node.value.keys, node.value.values, strict=True)
+            kept = [(k, v) for k, v in pairs if not (isinstance(k, ast.Constant) and k.value == "base")]
+            node.value = ast.Dict([k for k, _ in kept], [v for _, v in kept])
     return tree

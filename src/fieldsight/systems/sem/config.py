@@ -235,8 +235,9 @@ _PAPER = SemConfig(recalibrate="none")
 #: of standard cells. The first one is the default.
 PRESETS: dict[str, SemConfig] = {
     "base": _PAPER.replace(
-        epochs=15,
+        epochs=8,
         schedule="cosine",
+        augment="rotations+flips",
         recalibrate="val",
         data={
             "pixel": 5.0,
