@@ -149,10 +149,11 @@ def sem_verdict() -> str:
         f"After {short} epoch of baseline the second stage lowers test MAE in {wins} of {seeds} seeds; after {long} "
         f"epochs in {late} of {seeds}. The outlier weights move MAE by {-gap['value']:+.5f} against gamma 1, and plain "
         f"continued training on the training pictures gives {more['value']:+.5f} against the paper's second stage. "
-        f"Against a baseline without a second stage, the interval score moves by {scores['paper, transfer'] - alone:+.5f} "
-        f"with the paper's second stage, by {scores['longer baseline'] - alone:+.5f} when the baseline goes on for as many "
-        f"steps, and by {scores['cosine'] - alone:+.5f} when its learning rate also falls to zero. The recipe that ships "
-        f"is *{recipes['claims']['winner']}*.\n"
+        "Against a baseline without a second stage, the interval score moves by "
+        f"{scores['paper, transfer'] - alone:+.5f} with the paper's second stage, by "
+        f"{scores['longer baseline'] - alone:+.5f} when the baseline goes on for as many steps, and by "
+        f"{scores['cosine'] - alone:+.5f} when its learning rate also falls to zero. The recipe that ships is "
+        f"*{recipes['claims']['winner']}*.\n"
     )
 
 

@@ -344,6 +344,12 @@ def test_a_study_is_stale_once_its_code_changes_and_comments_do_not_count(tmp_pa
     import ast
 
     plain = ast.dump(studies._bare(ast.parse("def f(x):\n    return x\n")))
+    one, two = (
+        ast.dump(studies._bare(ast.parse(f'PRESETS: dict[str, C] = {{"base": C({n}), "small": C(1)}}'))) for n in (1, 2)
+    )
+    assert one == two  # what ships may follow the studies
+    other = ast.dump(studies._bare(ast.parse('PRESETS: dict[str, C] = {"base": C(1), "small": C(2)}')))
+    assert other != one
     worded = ast.dump(studies._bare(ast.parse('"""Doc."""\ndef f(x):\n    """Words."""\n    # more\n    return x\n')))
     assert plain == worded
 
