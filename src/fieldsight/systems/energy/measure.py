@@ -10,6 +10,7 @@ import contextlib
 import subprocess
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,14 +146,15 @@ class Rapl:
         )
 
 
-class _Sampled:
+class _Sampled(ABC):
     """Integrates power samples taken by a thread."""
 
     name = ""
     period = 0.05
 
+    @abstractmethod
     def _watts(self) -> float:
-        raise NotImplementedError
+        """Power now."""
 
     def start(self) -> None:
         """Sample until :meth:`stop`."""
