@@ -86,7 +86,8 @@ def _table1(table: dict[str, Any], study: dict[str, Any] | None) -> PaperTable:
                     note,
                 )
             )
-    seeds = f"{len(study['seeds'])} seeds" if study else "no recorded study here"
+    count = len(study["seeds"]) if study else 0
+    seeds = f"{count} seed{'s' * (count != 1)}" if study else "no recorded study here"
     return PaperTable(
         "Table 1",
         rows,
