@@ -33,20 +33,28 @@ def code_hash(system: str) -> str:
 
     Studies decide what ``base`` is, and work with other presets: it may follow them without making them stale.
     """
+    digest = hashlib.sha256()
+    for path in _files(system):
+        digest.update(path.name.encode())
+        digest.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
+    return digest.hexdigest()[:16]
+
+
+def source_hash(system: str) -> str:
+    """Hash of the same files as they stand, for a quick look: where it agrees, nothing has changed at all."""
+    digest = hashlib.sha256()
+    for path in _files(system):
+        digest.update(path.name.encode() + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _files(system: str) -> list[Path]:
     import importlib.util
 
-    spec = registry.get(system)
-    found = importlib.util.find_spec(spec.model.partition(":")[0])
+    found = importlib.util.find_spec(registry.get(system).model.partition(":")[0])
     assert found is not None
     assert found.origin is not None
-    home = Path(found.origin).parent
-    digest = hashlib.sha256()
-    for name in CODE:
-        path = home / name
-        if path.is_file():
-            digest.update(name.encode())
-            digest.update(ast.dump(_bare(ast.parse(path.read_text(encoding="utf-8")))).encode())
-    return digest.hexdigest()[:16]
+    return [path for name in CODE if (path := Path(found.origin).parent / name).is_file()]
 
 
 def record(system: str, name: str, result: Mapping[str, Any], code: str = "") -> Path:
@@ -69,6 +77,7 @@ def record(system: str, name: str, result: Mapping[str, Any], code: str = "") ->
             "commit": commit(),
             "date": now(),
             "code": code or code_hash(system),
+            "source": source_hash(system) if code in ("", code_hash(system)) else "",
             "versions": versions(),
             "machine": machine(),
             **result,
@@ -124,11 +133,12 @@ def states(system: str) -> dict[str, str]:
     home = folder()
     if home is None:
         return {}
-    current = code_hash(system)
-    return {
-        path.stem: "fresh" if read_json(path).get("code") == current else "stale"
-        for path in sorted((home / system).glob("*.json"))
-    }
+    records = {path.stem: read_json(path) for path in sorted((home / system).glob("*.json"))}
+    source = source_hash(system)
+    changed = [name for name, found in records.items() if found.get("source") != source]
+    code = code_hash(system) if changed else ""
+    stale = {name for name in changed if records[name].get("code") != code}
+    return {name: "stale" if name in stale else "fresh" for name in records}
 
 
 def _bare(tree: ast.Module) -> ast.Module:

@@ -12,6 +12,7 @@ import tomlkit
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from fieldsight.cli.flags import Flag, parse
 from fieldsight.config import Config, coerce, options, read_toml, resolve, setting, type_name
 from fieldsight.errors import ConfigError
 
@@ -165,3 +166,30 @@ def test_coercion_gives_the_type_or_a_value_error(value: object) -> None:
             assert found > 0
         if option.name == "fast":
             assert isinstance(found, bool)
+
+
+# ------------------------------------------------------------------------------------------------------ flags
+
+
+def _parsed(*words: str) -> dict[str, object]:
+    flags = [
+        Flag("inputs", "files", "words", "FILE"), Flag("set", "an option", "many", "NAME=VALUE"),
+        Flag("out_dir", "folder"), Flag("json", "machines", "switch"),
+    ]  # fmt: skip
+    return parse("prog", "A program.", flags, words)
+
+
+def test_repeated_flags_keep_all_their_values_in_order() -> None:
+    assert _parsed() == {}
+    assert _parsed("a", "b", "--set", "x=1") == {"inputs": ("a", "b"), "set": ("x=1",)}
+    found = _parsed("--set", "x=1", "--json", "--set=y=2,3", "--out-dir", "o", "--set", "-4")
+    assert found == {"set": ("x=1", "y=2,3", "-4"), "json": True, "out_dir": "o"}
+    assert _parsed("--", "a") == {"inputs": ("a",)}
+
+
+@pytest.mark.parametrize("words", [["--set"], ["--set", "--json"], ["--sett", "x=1"], ["--out-dir"]])
+def test_a_flag_without_its_value_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        _parsed(*words)
+    assert caught.value.code == 2
+    assert words[0] in capsys.readouterr().err

@@ -338,6 +338,8 @@ def test_a_study_is_stale_once_its_code_changes_and_comments_do_not_count(tmp_pa
     found = studies.read("sem", "claim")
     assert found is not None
     assert {"command", "commit", "date", "code", "versions", "machine", "value"} <= set(found)
+    monkeypatch.setattr(studies, "source_hash", lambda system: "other")
+    assert studies.states("sem") == {"claim": "fresh"}  # other comments
     monkeypatch.setattr(studies, "code_hash", lambda system: "other")
     assert studies.states("sem") == {"claim": "stale"}
     monkeypatch.undo()

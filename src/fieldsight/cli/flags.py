@@ -59,6 +59,18 @@ def _shown(value: Any) -> str:
     return ",".join(str(v) for v in value) if isinstance(value, tuple) else str(value)
 
 
+class _Words(tuple[str, ...]):
+    """Values of a flag or place that takes several.
+
+    A class of its own, since tyro imports typeguard, and that unittest and asyncio, to check a ``tuple[str, ...]``:
+    a third of the time that ``--help`` takes.
+    """
+
+
+#: Joins the values of a repeated flag, which tyro then sees once.
+_BETWEEN = "\x1f"
+
+
 class _NotGiven(str):
     """Default of a flag nobody gave; a string, as the flag library wants for its type."""
 
@@ -76,7 +88,11 @@ def parse(prog: str, description: str, flags: Sequence[Flag], arguments: Sequenc
         fields += _fields(flag)
     command = dataclasses.make_dataclass("Command", fields, frozen=True)
     given: Any = tyro.cli(
-        command, prog=prog, description=description, args=list(arguments), config=(tyro.conf.FlagCreatePairsOff,)
+        command,
+        prog=prog,
+        description=description,
+        args=_joined(flags, arguments),
+        config=(tyro.conf.FlagCreatePairsOff,),
     )
     found: dict[str, Any] = {}
     for flag in flags:
@@ -89,6 +105,30 @@ def parse(prog: str, description: str, flags: Sequence[Flag], arguments: Sequenc
         elif not isinstance(value, _NotGiven) and value != ():
             found[flag.name] = value
     return found
+
+
+def _joined(flags: Sequence[Flag], arguments: Sequence[str]) -> list[str]:
+    """The arguments with every repeated flag put together, at the place where it stood first."""
+    names = {f"--{flag.name.replace('_', '-')}" for flag in flags if flag.kind == "many"}
+    done: list[str] = []
+    first: dict[str, int] = {}
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        name, equals, value = word.partition("=")
+        name = name.replace("_", "-")
+        if word == "--":
+            return [*done, word, *rest]
+        if name not in names or (not equals and (not rest or rest[0].startswith("--"))):
+            done.append(word)
+            continue
+        value = value if equals else rest.pop(0)
+        if name in first:
+            done[first[name]] += _BETWEEN + value
+        else:
+            done += [name, value]
+            first[name] = len(done) - 1
+    return done
 
 
 def _fields(flag: Flag) -> list[tuple[str, Any, Any]]:
@@ -107,10 +147,17 @@ def _fields(flag: Flag) -> list[tuple[str, Any, Any]]:
             return [on]
         return [on, (f"no_{flag.name}", Annotated[bool, described(f"switch {flag.name} off")], off)]
     if flag.kind in ("words", "many"):
-        hint = "(repeatable)" if flag.kind == "many" else "(one or more)"
-        several: Any = Annotated[tuple[str, ...], described(flag.help, hint, flag.metavar)]
-        wrapped = markers.Positional[several] if flag.kind == "words" else markers.UseAppendAction[several]
-        return [(flag.name, wrapped, dataclasses.field(default=()))]
+        many = flag.kind == "many"
+        taken = PrimitiveConstructorSpec(
+            nargs=1 if many else "*",
+            metavar=flag.metavar,
+            instance_from_str=lambda words: _Words(words[0].split(_BETWEEN) if many else words),
+            is_instance=lambda value: isinstance(value, _Words),
+            str_from_instance=list,
+        )
+        several: Any = Annotated[_Words, taken, described(flag.help, "(repeatable)" if many else "(one or more)")]
+        wrapped = several if many else markers.Positional[several]
+        return [(flag.name, wrapped, dataclasses.field(default=_Words()))]
     spec = PrimitiveConstructorSpec(
         nargs=1,
         metavar=flag.metavar,
