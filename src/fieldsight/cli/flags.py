@@ -81,6 +81,8 @@ def parse(prog: str, description: str, flags: Sequence[Flag], arguments: Sequenc
     Raises:
         SystemExit: 0 after ``--help``, 2 on a flag that does not exist or lacks its value.
     """
+    if not arguments and all(flag.kind != "word" for flag in flags):
+        return {}  # nothing to parse: `fieldsight list` need not wait for the flag library
     import tyro
 
     fields: list[tuple[str, Any, Any]] = []
