@@ -16,7 +16,6 @@ before any is reported.
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import sys
 import types
