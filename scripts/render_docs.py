@@ -54,6 +54,11 @@ def made(record: dict[str, Any], make: str) -> str:
     return f"Made by `{make}`, commit {record['commit'] or '?'}, {record['date'][:10]}."
 
 
+def seeds_of(record: dict[str, Any]) -> str:
+    count = len(record["seeds"])
+    return f"{count} seed{'s' * (count != 1)}"
+
+
 def interval(entry: dict[str, Any], digits: int = 4) -> str:
     return f"{entry['value']:.{digits}f} [{entry['low']:.{digits}f}, {entry['high']:.{digits}f}]"
 
@@ -167,7 +172,7 @@ def sem_uncertainty() -> str:
         for name, e in record["claims"].items() if name != "holm"
     ]  # fmt: skip
     header = ["method", "test MAE", "coverage", "width", "interval score", "coverage near edges"]
-    note = f"{len(record['seeds'])} seeds; all calibrated by the same code on the same layouts. " + made(
+    note = f"{seeds_of(record)}; all calibrated by the same code on the same layouts. " + made(
         record, "make study SYSTEM=sem NAME=uncertainty"
     )
     return table(header, rows, note)
@@ -192,9 +197,8 @@ def sem_behaviour() -> str:
         "epistemic": "spread of middles over weights, measured",
     }
     rows = [[label, interval(record["claims"][name])] for name, label in names.items()]
-    note = (
-        f"{record['layouts']} drawn layouts of 64 x 64, {record['epochs']} epochs, {len(record['seeds'])} seeds. "
-        + made(record, "make study SYSTEM=sem NAME=behaviour")
+    note = f"{record['layouts']} drawn layouts of 64 x 64, {record['epochs']} epochs, {seeds_of(record)}. " + made(
+        record, "make study SYSTEM=sem NAME=behaviour"
     )
     return table(["what", "mean over seeds"], rows, note)
 
@@ -216,7 +220,7 @@ def sem_paper() -> str:
         )  # fmt: skip
     means = record["means"]
     note = (
-        f"Ours: drawn data, full size, {len(record['seeds'])} seeds, both at the baseline's q* ({means['q']:.4f}; the "
+        f"Ours: drawn data, full size, {seeds_of(record)}, both at the baseline's q* ({means['q']:.4f}; the "
         f"paper's 0.0617). The second stage took {means['minutes_transfer'] / means['minutes_baseline']:.2f} of the "
         f"first's time (paper 0.28), test MAE ratio {means['mae_ratio_test']:.3f} (paper 0.699), coverage gain "
         f"{means['coverage_gain_test']:+.3f} (paper +0.022). " + made(record, "make study SYSTEM=sem NAME=paper")
