@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -79,10 +80,15 @@ def _import_gradio() -> None:
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
     os.environ["GRADIO_TEMP_DIR"] = str(scratch() / "uploads")
+    collecting = gc.isenabled()
+    gc.disable()  # what an import makes stays: nothing to collect, and looking for it takes time
     try:
         import gradio  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(error.name or "gradio", "studio", "The Studio") from None
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _own_routes(app: FastAPI, shelf: Shelf, runs_folder: Path) -> None:
