@@ -1,0 +1,3 @@
+"""Options of the verbs. Light: asking for help imports this and no numerics."""
+
+from __future__ import annotations
