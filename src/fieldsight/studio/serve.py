@@ -9,7 +9,7 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,17 +36,27 @@ def serve(host: str, port: int, runs: Path, open_browser: bool) -> int:
     for package in ("gradio", "websockets"):
         if importlib.util.find_spec(package) is None:
             raise MissingExtraError(package, "studio", "The Studio")
-    with contextlib.closing(take(host, port)) as listening, _Stop() as stop:
-        number = listening.getsockname()[1]
-        address = f"http://{'127.0.0.1' if host in ('', '0.0.0.0', '::') else host}:{number}"
+    with contextlib.closing(take(host, port)) as listening, Stop() as stop:
         try:
-            return _serve(host, address, listening, runs, open_browser, stop)
+            return _serve(host, address_of(host, listening), listening, runs, open_browser, stop)
         except KeyboardInterrupt:
             return 0
 
 
-def take(host: str, port: int) -> socket.socket:
+def address_of(host: str, listening: socket.socket, scheme: str = "http") -> str:
+    """Where a browser on this machine finds the server."""
+    name = "127.0.0.1" if host in ("", "0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}:{listening.getsockname()[1]}"
+
+
+def take(host: str, port: int, who: str = "a Studio", command: str = "fieldsight studio") -> socket.socket:
     """Bind and listen, before anything slow happens.
+
+    Args:
+        host: address to listen on.
+        port: port to listen on.
+        who: what perhaps holds the port, for the message.
+        command: what to start on another port, for the message.
 
     Raises:
         ConfigError: the port is taken, needs rights, or is no port; the host is not an address of this machine.
@@ -73,8 +83,8 @@ def take(host: str, port: int) -> socket.socket:
         listening.close()
         if _taken(host, port, family):
             raise ConfigError(
-                f"port: {port} is taken, perhaps by a Studio that still runs: look at http://{host}:{port}, "
-                f"or choose another port: fieldsight studio --port {_free(host, port, family)}"
+                f"port: {port} is taken, perhaps by {who} that still runs: look at http://{host}:{port}, "
+                f"or choose another port: {command} --port {_free(host, port, family)}"
             ) from None
         raise ConfigError(f"host: can't listen on '{host}': {error.strerror or error}.") from None
     return listening
@@ -100,7 +110,7 @@ def _free(host: str, port: int, family: int) -> int:
     return 0
 
 
-class _Stop:
+class Stop:
     """Ctrl-C and SIGTERM: before the server runs they end the start, then they ask it to stop; a third one insists."""
 
     def __init__(self) -> None:
@@ -108,7 +118,7 @@ class _Stop:
         self._before: dict[int, Any] = {}
         self._asked = 0
 
-    def __enter__(self) -> _Stop:
+    def __enter__(self) -> Stop:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._before[number] = signal.signal(number, self._asked_to)
@@ -126,10 +136,26 @@ class _Stop:
         self.server.force_exit = self._asked > 1
 
 
-def _serve(host: str, address: str, listening: socket.socket, runs: Path, open_browser: bool, stop: _Stop) -> int:
-    from fieldsight.studio.app import build, scratch
+def run(
+    app: Any,
+    host: str,
+    listening: socket.socket,
+    stop: Stop,
+    started: Callable[[], None],
+    stopping: Callable[[], None],
+    **settings: Any,
+) -> bool:
+    """Serve an app on a socket that listens already, until ``stop``; False where it could not start.
 
-    app = build(runs)
+    Args:
+        app: the app; on hosts that only this machine reaches it answers to their names alone.
+        host: address it listens on.
+        listening: the socket.
+        stop: what ends it.
+        started: called once it answers.
+        stopping: called before connections are closed.
+        settings: of uvicorn.
+    """
     import uvicorn
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
@@ -144,12 +170,10 @@ def _serve(host: str, address: str, listening: socket.socket, runs: Path, open_b
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets=sockets)
             if self.started:
-                print(f"Studio: {address}", flush=True)
-                if open_browser:
-                    threading.Thread(target=_open, args=(address,), daemon=True).start()
+                started()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            app.state.jobs.stop()
+            stopping()
             await super().shutdown(sockets=sockets)
 
     server = Server(
@@ -160,11 +184,25 @@ def _serve(host: str, address: str, listening: socket.socket, runs: Path, open_b
             timeout_graceful_shutdown=1,
             lifespan="on",
             ws="websockets-sansio",
+            **settings,
         )
     )
     stop.server = server
     server.run(sockets=[listening])
-    if not server.started:
+    return bool(server.started)
+
+
+def _serve(host: str, address: str, listening: socket.socket, runs: Path, open_browser: bool, stop: Stop) -> int:
+    from fieldsight.studio.app import build, scratch
+
+    app = build(runs)
+
+    def started() -> None:
+        print(f"Studio: {address}", flush=True)
+        if open_browser:
+            threading.Thread(target=_open, args=(address,), daemon=True).start()
+
+    if not run(app, host, listening, stop, started, app.state.jobs.stop):
         return 1
     if app.state.jobs.running():
         # work that does not listen must not hold the terminal; what it would have given is thrown away anyway
