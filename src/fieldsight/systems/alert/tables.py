@@ -127,7 +127,8 @@ def _column(name: str, cells: list[str], lines: list[int], where: str) -> Array:
 
 
 _NUMERIC = frozenset(
-    ["i", "id", "t", "t_s", "x", "y", "z", "yaw", "l", "w", "h", "vx", "vy", "qw", "qx", "qy", "qz", "px", "py", "pz", "fx", "fy", "cx", "cy", "range_m", "object_id", "ttc_true", "closing_true", "d_cpa_true", "speed", "tti"]
+    {"i", "id", "t", "t_s", "x", "y", "z", "yaw", "l", "w", "h", "vx", "vy", "qw", "qx", "qy", "qz", "px", "py", "pz"}
+    | {"fx", "fy", "cx", "cy", "range_m", "object_id", "ttc_true", "closing_true", "d_cpa_true", "speed", "tti"}
 )
 
 
