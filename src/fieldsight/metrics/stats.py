@@ -83,6 +83,32 @@ def bootstrap(
     return Estimate(value, float(low), float(high), level, len(names))
 
 
+def wilson(successes: int, n: int, level: float = 0.95) -> Estimate:
+    """Wilson's score interval of a share of independent trials; NaN throughout for no trial.
+
+    Raises:
+        DataError: more successes than trials, or negative counts.
+    """
+    from scipy.stats import norm
+
+    if not 0 <= successes <= n:
+        raise DataError(f"A share needs 0 <= successes <= trials, got {successes} of {n}.")
+    if n == 0:
+        return Estimate(math.nan, math.nan, math.nan, level, 0)
+    z = float(norm.ppf(0.5 + level / 2))
+    p = successes / n
+    middle = (p + z * z / (2 * n)) / (1 + z * z / n)
+    half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    return Estimate(p, max(0.0, middle - half), min(1.0, middle + half), level, n)
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Exact two-sided p-value of McNemar's test, from the cases that only one of two methods got right."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
 @dataclass(frozen=True)
 class Paired:
     """A paired comparison of two methods on the same units.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fieldsight.config import setting
+from fieldsight.config import Config, setting
 from fieldsight.systems.alert.config import AlertConfig
 
 
@@ -33,3 +33,41 @@ class LiveOptions(AlertConfig):
             "source: a camera gives colour, not depth. Name a network that does: --depth-model FILE.onnx",
         ),
     )
+
+
+@dataclass(frozen=True)
+class EvaluateOptions(Config):
+    """Options of ``evaluate``."""
+
+    against: str = setting("paper", "second setting on the same streams: a preset, or nothing")
+    approaches: int = setting(40, "simulated approaches where no data is given", ge=2, le=10_000)
+    sensor: str = setting("any", "sensor of the simulated approaches: a profile, or any")
+    seed: int = setting(9_000_000, "first seed of the simulated approaches; the held-out ones by default", ge=0)
+    draws: int = setting(2000, "bootstrap samples, over clips", ge=100, le=100_000)
+
+
+@dataclass(frozen=True)
+class SweepOptions(Config):
+    """Options of ``sweep``."""
+
+    speeds: tuple[float, ...] = setting((-5.0, -3.0, -2.2, -1.0), "speed thresholds", unit="m/s", min_items=1, le=0)
+    ttis: tuple[float, ...] = setting((1.0, 3.0, 5.0), "thresholds on time to impact", unit="s", min_items=1, ge=0)
+    inclusive: bool = setting(False, "let an alarm sound at the thresholds themselves, against the paper")
+    draws: int = setting(2000, "bootstrap samples, over clips", ge=100, le=100_000)
+
+
+@dataclass(frozen=True)
+class TuneOptions(Config):
+    """Options of ``tune``."""
+
+    miss_rate: float = setting(0.1, "share of approaches that may be missed", gt=0, lt=1)
+    constants: bool = setting(False, "also search the paper's constants (96 settings), as section 3.2 did")
+    folds: int = setting(3, "folds by clip that hold the choice to account", ge=2, le=20)
+    approaches: int = setting(60, "simulated approaches where no data is given", ge=10, le=10_000)
+    sensor: str = setting("any", "sensor of the simulated approaches: a profile, or any")
+    seed: int = setting(1_000_000, "first seed of the simulated approaches; the tuning ones by default", ge=0)
+
+
+@dataclass(frozen=True)
+class ReproduceOptions(Config):
+    """Options of ``reproduce``."""
