@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fieldsight.config import Config, setting
 from fieldsight.systems.alert.config import AlertConfig
@@ -71,3 +72,90 @@ class TuneOptions(Config):
 @dataclass(frozen=True)
 class ReproduceOptions(Config):
     """Options of ``reproduce``."""
+
+
+@dataclass(frozen=True)
+class StereoOptions(Config):
+    """How depth is found from two pictures: OpenCV's semi-global matching."""
+
+    calibration: Path | None = setting(None, "JSON, YAML or Middlebury calib.txt with focal length and baseline")
+    focal: float | None = setting(None, "focal length of the rectified pictures in pixels", gt=0, le=1e6)
+    baseline: float | None = setting(None, "distance between the cameras", unit="m", gt=0, le=100)
+    doffs: float = setting(0.0, "pixels that the principal points lie apart", ge=-1e5, le=1e5)
+    right: Path | None = setting(None, "right picture, where the source is the left one")
+    disparities: int = setting(128, "largest disparity looked for, in pixels; a multiple of 16", ge=16, le=2048)
+    block: int = setting(5, "side of the matched block in pixels; odd", ge=1, le=31)
+    uniqueness: int = setting(10, "percent by which the best match must win", ge=0, le=100)
+    speckle: int = setting(100, "smaller islands of disparity are dropped, in pixels", ge=0, le=100_000)
+    search: Literal["3way", "5way", "8way"] = setting(
+        "3way", "directions of the search; more are slower and use memory"
+    )
+
+    rules = (
+        (lambda o: o.disparities % 16 == 0, "disparities: must be a multiple of 16"),
+        (lambda o: o.block % 2 == 1, "block: must be odd"),
+    )
+
+
+@dataclass(frozen=True)
+class CloudOptions(Config):
+    """How points become a depth picture."""
+
+    width: int = setting(256, "pixels of the picture", ge=6, le=4096)
+    height: int = setting(128, "pixels of the picture", ge=6, le=4096)
+    fov: float = setting(90.0, "degrees from the left to the right edge", gt=1, lt=170)
+    axes: Literal["lidar", "camera"] = setting("lidar", "x forward, y left, z up; or x right, y down, z forward")
+    yaw: float = setting(0.0, "degrees that the picture looks to the left of the points' forward axis", ge=-180, le=180)
+    grow: int = setting(1, "half side of the square a point covers, in pixels", ge=0, le=16)
+
+
+@dataclass(frozen=True)
+class MonoOptions(Config):
+    """How depth comes from single pictures: by a network that the user brings."""
+
+    model: Path | None = setting(None, "ONNX file with one picture in and one depth out")
+    output: Literal["metric", "inverse"] = setting(
+        "metric", "what it gives: metres, or inverse depth up to scale and shift, which the ground then fixes"
+    )
+    rescale: bool = setting(False, "fit metres to the ground by the camera's height too")
+    normalise: Literal["auto", "imagenet", "unit", "signed", "none"] = setting(
+        "auto", "input values: ImageNet's mean and deviation, 0-1, -1-1, 0-255; auto is imagenet for floats, else none"
+    )
+    size: int = setting(518, "longer side where the network takes any; rounded to a multiple of 14", ge=32, le=4096)
+    every: int = setting(1, "take every n-th picture of a video", ge=1, le=1000)
+
+
+@dataclass(frozen=True)
+class SourceOptions(Config):
+    """What a source does not say of itself."""
+
+    format: str = setting("auto", "kind of source; auto looks at the files (see docs/howto/sources.md for the names)")
+    unit: Literal["auto", "m", "mm", "cm"] = setting("auto", "unit of depth; auto: whole numbers are mm, others m")
+    scale: float | None = setting(None, "metres per unit of depth instead (TUM 0.0002); nothing is checked then", gt=0)
+    depth: Literal["auto", "plane", "range"] = setting("auto", "along the optical axis, or Euclidean distance")
+    fps: float = setting(10.0, "frames a second where the source has no times", gt=0, le=1000)
+    rotate: Literal["auto", "0", "90", "180", "270"] = setting(
+        "auto", "turn clockwise; auto goes by the poses' gravity"
+    )
+    intrinsics: tuple[float, ...] = setting((), "fx,fy,cx,cy in pixels of the depth as it is stored")
+    fov: float | None = setting(None, "degrees along the longer side, where no intrinsics are known", gt=1, lt=170)
+    camera_height: float = setting(1.3, "height of the camera over the ground", unit="m", gt=0, le=30)
+    pitch: float = setting(0.0, "degrees that the camera looks below the horizon", ge=-90, le=90)
+    series: str = setting("", "id of one series in a range table; else the nearest at each time is taken")
+    max_range: float | None = setting(None, "farther values are dropped", unit="m", gt=0)
+    stereo: StereoOptions = setting(StereoOptions(), "pairs of pictures")
+    cloud: CloudOptions = setting(CloudOptions(), "clouds of points")
+    mono: MonoOptions = setting(MonoOptions(), "depth from single pictures")
+
+    rules = ((lambda o: len(o.intrinsics) in (0, 4), "intrinsics: give fx,fy,cx,cy"),)
+
+
+@dataclass(frozen=True)
+class ConvertOptions(SourceOptions):
+    """Options of ``convert``."""
+
+    storage: Literal["png", "npz", "npy"] = setting("png", "millimetre pictures, or one float16 array")
+    folder: bool = setting(False, "write folders instead of .iar files")
+    city: str = setting("", "where it was recorded, kept in the manifest")
+    weather: str = setting("", "kept in the manifest")
+    licence: str = setting("", "kept in the manifest")
