@@ -74,10 +74,10 @@ def picture_problem(picture: Array, config: AlertConfig) -> str:
     seen = some[some > 0]
     if seen.size == 0 and not bool((picture > 0).any()):
         return "nothing came back: the lens is covered, the sensor is off, or it is too far to anything"
-    if seen.size < config.min_valid * some.size:
-        return f"only {seen.size / some.size:.1%} of the picture came back, {config.min_valid:.1%} are needed"
     if picture.size == 1:
         return ""
+    if seen.size < max(config.min_valid * some.size, 2):
+        return f"only {seen.size / some.size:.1%} of the picture came back, {config.min_valid:.1%} are needed"
     middle = float(np.median(seen)) if seen.size else math.nan
     from fieldsight.systems.alert.units import unit_problem
 

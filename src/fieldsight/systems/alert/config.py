@@ -26,7 +26,9 @@ class AlertConfig(Config):
         (1 / 12, 11 / 12, 1 / 3, 2 / 3), "left, right, top, bottom of the part looked at, as shares", ge=0, le=1
     )
     roi_rounding: Literal["paper", "authors"] = setting("paper", "floor of the product, or the app's integer division")
-    roi_axes: Literal["upright", "sensor"] = setting("upright", "sensor turns the part by 90 degrees, as the app has it")
+    roi_axes: Literal["upright", "sensor"] = setting(
+        "upright", "sensor turns the part by 90 degrees, as the app has it"
+    )
     quantile: float = setting(0.5, "share of the depths that counts as close", ge=0, le=1)
     strict: bool = setting(False, "close means less than the quantile, and moved more than the step: the app")
     move_threshold: float = setting(0.2, "least step of a moved pixel", unit="m", ge=0, le=10)
@@ -56,7 +58,7 @@ class AlertConfig(Config):
     )
 
 
-_PAPER = AlertConfig(mode="paper", period=0.5, dt="fixed", on_hits=1, on_of=1, off_after=1, min_valid=0.0)
+_PAPER = AlertConfig(mode="paper", period=0.5, dt="fixed", on_hits=1, on_of=1, off_after=1)
 
 #: Settings by name; the first stands where nothing is said.
 PRESETS: dict[str, AlertConfig] = {

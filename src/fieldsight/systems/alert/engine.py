@@ -23,6 +23,7 @@ from fieldsight.systems.alert.recording import Array, Frame
 from fieldsight.systems.alert.state import AlertState, Candidate, Estimate
 from fieldsight.systems.alert.track import Tracker
 
+
 class Estimator(Protocol):
     """Reads distance and closing speed from frames."""
 

@@ -103,9 +103,7 @@ def alarms(t: Array, alert: NDArray[np.bool_], merge: float = MERGE) -> list[tup
     return found
 
 
-def score(
-    recording: Recording, states: Sequence[AlertState], alert: NDArray[np.bool_] | None = None
-) -> Clip:
+def score(recording: Recording, states: Sequence[AlertState], alert: NDArray[np.bool_] | None = None) -> Clip:
     """Hold the states of a replay against the recording's labels.
 
     Args:
@@ -196,9 +194,7 @@ def _approach(
     )  # fmt: skip
 
 
-def _in_time(
-    when: Array, ttc: Array, a: int, b: int, t: Array, said: NDArray[np.bool_], first_seen: float
-) -> bool:
+def _in_time(when: Array, ttc: Array, a: int, b: int, t: Array, said: NDArray[np.bool_], first_seen: float) -> bool:
     """An alarm by 1.5 s to impact, or within half a second of the first visible frame where that is later."""
     close = np.flatnonzero(ttc[a : b + 1] <= IN_TIME)
     by_impact = float(when[a + close[0]]) if close.size else float(when[b])
@@ -228,7 +224,11 @@ def _nearest(stamps: Array, t: Array) -> Array:
     """Index of the label nearest in time to each state."""
     after = np.clip(np.searchsorted(stamps, t), 1, max(len(stamps) - 1, 1))
     before = after - 1
-    return np.where(np.abs(stamps[before] - t) <= np.abs(stamps[np.minimum(after, len(stamps) - 1)] - t), before, np.minimum(after, len(stamps) - 1))
+    return np.where(
+        np.abs(stamps[before] - t) <= np.abs(stamps[np.minimum(after, len(stamps) - 1)] - t),
+        before,
+        np.minimum(after, len(stamps) - 1),
+    )
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,9 @@ class Scene:
         tall = (up > LOWEST) & (up < HIGHEST)
         chosen = np.flatnonzero(tall & (along > 0.1))
         z = z[chosen]
-        return Points(along[chosen], across[chosen], z * z * np.float32(pixel), ahead, swing, turned, n_valid, keep.size)
+        return Points(
+            along[chosen], across[chosen], z * z * np.float32(pixel), ahead, swing, turned, n_valid, keep.size
+        )
 
     def _range(self, frame: Frame) -> Points:
         z = frame.depth.ravel()

@@ -134,7 +134,12 @@ class Tracker:
         F[0, 2] = F[1, 3] = dt
         q = ACCELERATION**2
         Q = q * np.array(
-            [[dt**4 / 4, 0, dt**3 / 2, 0], [0, dt**4 / 4, 0, dt**3 / 2], [dt**3 / 2, 0, dt**2, 0], [0, dt**3 / 2, 0, dt**2]]
+            [
+                [dt**4 / 4, 0, dt**3 / 2, 0],
+                [0, dt**4 / 4, 0, dt**3 / 2],
+                [dt**3 / 2, 0, dt**2, 0],
+                [0, dt**3 / 2, 0, dt**2],
+            ]
         )
         for track in self._tracks:
             track.x = F @ track.x
