@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from fieldsight.config import Config, setting
 from fieldsight.systems.alert.config import AlertConfig
@@ -159,3 +159,44 @@ class ConvertOptions(SourceOptions):
     city: str = setting("", "where it was recorded, kept in the manifest")
     weather: str = setting("", "kept in the manifest")
     licence: str = setting("", "kept in the manifest")
+
+
+@dataclass(frozen=True)
+class SimulateOptions(Config):
+    """Options of ``simulate``."""
+
+    city: Literal["jaipur", "manhattan", "brooklyn", "hefei", "any"] = setting("jaipur", "street and traffic")
+    scenario: Literal[
+        "mixed", "approach", "calm", "static", "oncoming", "oncoming_swerve", "overtaking", "receding", "crossing_lr",
+        "crossing_rl", "parked", "parked_wearer_walks_at", "pull_out", "turning", "ped_head_on", "ped_turns_away",
+        "ped_turns_in", "static_approach", "occluded_emerge", "wearer_turns",
+    ] = setting("mixed", "the city's traffic, one drawn approach, nothing dangerous, or one behaviour")  # fmt: skip
+    sensor: Literal["phone_lidar", "phone_dots", "stereo", "automotive", "mono", "range", "perfect", "any"] = setting(
+        "phone_lidar", "what the wearer carries"
+    )
+    wearer: Literal["walk", "stand", "stop_and_go", "turn", "any"] = setting("walk", "what the wearer does")
+    seconds: float = setting(8.0, "length of a recording", unit="s", ge=1, le=3600)
+    n: int = setting(1, "number of recordings, of seeds that follow each other", ge=1, le=100_000)
+    seed: int = setting(0, "seed of the first recording", ge=0)
+    fps: float = setting(10.0, "frames a second", ge=1, le=120)
+    size: tuple[int, int] = setting((96, 72), "width and height in pixels", ge=8, le=2048)
+    weather: str = setting("cloud", "night, cloud, sun, fog50 (metres of visibility) or rain10 (mm/h)")
+    poses: bool = setting(True, "deliver camera poses")
+    pose_noise: float = setting(1.0, "error of the poses, times a phone's", ge=0, le=100)
+    kind: str | None = setting(None, "class of the main actor: car, bus, pedestrian, ...; drawn without")
+    speed: float | None = setting(None, "speed of the main actor; drawn without", unit="m/s", gt=0, le=40)
+    gap: float | None = setting(None, "distance at which it passes, negative for a hit; drawn without", ge=-5, le=30)
+
+    def scene(self) -> dict[str, Any]:
+        """Arguments of :func:`~fieldsight.systems.alert.simulate.simulate`, all but the seed."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("n", "seed")}
+
+
+@dataclass(frozen=True)
+class MakeDataOptions(Config):
+    """Options of ``make-data``."""
+
+    count: int = setting(6, "number of recordings, over cities, sensors and scenarios in turn", ge=1, le=10_000)
+    seconds: float = setting(8.0, "length of a recording", unit="s", ge=1, le=600)
+    seed: int = setting(0, "seed of the first recording", ge=0)
+    size: tuple[int, int] = setting((96, 72), "width and height in pixels", ge=8, le=2048)
