@@ -119,7 +119,7 @@ def _column(name: str, cells: list[str], lines: list[int], where: str) -> Array:
         return np.array([_YES[text] for text in lowered], dtype=np.bool_)
     if cells and set(lowered) <= {"true", "false"}:
         return np.array([text == "true" for text in lowered])
-    if name in _NUMERIC or all(map(_is_number, cells)):
+    if name in _NUMERIC or all(map(is_number, cells)):
         if cells and all(c.lstrip("+-").isdigit() and len(c) < 19 for c in cells):
             return np.array([int(c) for c in cells], dtype=np.int64)
         return numbers(cells, lines, name, where)
@@ -132,7 +132,8 @@ _NUMERIC = frozenset(
 )
 
 
-def _is_number(text: str) -> bool:
+def is_number(text: str) -> bool:
+    """True for what reads as a number, NaN and an empty cell among them."""
     try:
         float(text or "nan")
     except ValueError:
