@@ -37,6 +37,8 @@ def run(make: Callable[[int], np.ndarray], fps: float = 15.0, seconds: float = 2
     test = SelfTest(config or AlertConfig(), **known)
     for n in range(int(seconds * fps) + 1):
         test.add(Frame(make(n), n / fps, K=K if with_k else None))
+        if n % max(1, int(fps / 3)) == 0:
+            test.report()
     return test.report()
 
 
@@ -89,6 +91,19 @@ def test_a_wall_ahead_says_nothing_of_the_orientation() -> None:
     report = run(lambda n: noisy(np.full((HEIGHT, WIDTH), 2.0, np.float32)))
     assert outcome(report, "orientation") == "warn"
     assert report.verdict == "protected"  # a warning is no failure
+
+
+def test_a_house_close_beside_the_way_is_no_ground() -> None:
+    """The ground was seen before: a wall 1.3 m to the left looks as the ground would, with the picture turned."""
+    test = SelfTest(AlertConfig())
+    for n in range(100):
+        depth = noisy(street())
+        if n > 40:
+            depth[50:, 30:] = 1.5  # somebody stands there
+            depth[:, :30] = noisy(street(side=1.3))[:, :30]
+        test.add(Frame(depth, n / 15, K=K))
+        report = test.report()
+    assert outcome(report, "orientation") == "ok"
 
 
 def test_few_frames_and_no_intrinsics() -> None:

@@ -29,6 +29,8 @@ COVERED = 0.15
 CAR = 8.0
 #: Frames a second: fewer are few, and fewer still are no watch.
 FEW, TOO_FEW = 8.0, 2.5
+#: Seconds for which ground that was seen at the bottom tells that the picture is upright.
+REMEMBERED = 30.0
 #: Modes that measure in metres across the picture, and need intrinsics for it.
 NEEDS_K = ("nearest", "track")
 
@@ -105,6 +107,8 @@ class SelfTest:
     _began: float = field(default=math.nan, init=False)
     _frames: int = field(default=0, init=False)
     _reach: float = field(default=0.0, init=False)
+    _sides: deque[tuple[float, str]] = field(default_factory=deque, init=False)
+    _asked: float = field(default=math.nan, init=False)
 
     def add(self, frame: Frame) -> None:
         """Look at a frame; one that is no picture is left to the engine, which says why."""
@@ -113,6 +117,7 @@ class SelfTest:
             return
         if self._looks and t <= self._looks[-1].t:  # set anew
             self._looks.clear()
+            self._sides.clear()
             self._began = self._since = math.nan
         self._began = t if math.isnan(self._began) else self._began
         step = max(1, math.isqrt(depth.size // 3072))
@@ -210,13 +215,20 @@ class SelfTest:
         assert self._last is not None
         if min(self._looks[-1].size) < 6:
             return None
-        side = ground_side(self._last, self.camera_height or self.config.camera_height)
+        now = self._looks[-1].t
+        if now != self._asked:
+            self._asked = now
+            self._sides.append((now, ground_side(self._last, self.camera_height or self.config.camera_height)))
+            while now - self._sides[0][0] > REMEMBERED:
+                self._sides.popleft()
+        sides = [side for _, side in self._sides]
+        side = "bottom" if "bottom" in sides else sides[-1] if sides[-3:] == 3 * sides[-1:] else ""
         if side == "bottom":
             return Finding("orientation", "ok", "The ground is at the bottom.")
         if side in _TURNS:
             words = f"The ground shows at the {side}, not at the bottom. Turn the picture by {_TURNS[side]}."
             return Finding("orientation", "warn" if self._last.K is None else "fail", words)
-        words = "No ground is in view, so nobody can say whether the picture is upright. Look along a street once."
+        words = "The ground was not made out, so nobody can say if the picture is upright. Look along a street once."
         return Finding("orientation", "warn", words)
 
     def _range(self) -> Finding:
@@ -235,45 +247,63 @@ class SelfTest:
 def ground_side(frame: Frame, height: float) -> str:
     """Which side of a picture shows the ground: ``bottom``, ``right``, ``top``, ``left``, or nothing.
 
-    Where the ground is seen, one over depth grows evenly towards its edge, by ``1 / (height * f)`` a pixel in the
-    upright picture, whatever the pitch. Houses beside the way look the same with a longer distance for the height, so
-    without intrinsics, where the height can't be held against anything, the steepest side is taken.
+    With intrinsics it is asked how much of each side is where a plane ``height`` below the camera would be, for any
+    pitch; a house that close beside the way looks the same, so the bottom is believed first. Without intrinsics one
+    over depth must grow evenly towards the edge, and where it does at several sides the steepest is taken.
 
     Args:
         frame: the frame.
         height: metres of the camera above the ground.
     """
     depth = np.asarray(frame.depth, dtype=np.float32)
-    step = max(1, min(depth.shape) // 72)
+    step = max(1, min(depth.shape) // 48)
     small = depth[::step, ::step]
-    slopes = {}
-    for turns, side in enumerate(_SIDES):
-        wanted = None
-        if frame.K is not None:
-            axis = 1 if side in ("bottom", "top") else 0
-            wanted = step / (height * float(np.asarray(frame.K)[axis, axis]))
-        score, slope = _evenness(np.rot90(small, -turns), wanted)
-        if score > (0.85 if side == "bottom" else 0.9):
-            slopes[side] = slope
+    turned = {side: np.rot90(small, -turns) for turns, side in enumerate(_SIDES)}
+    if frame.K is not None:
+        focal = {side: float(np.asarray(frame.K)[n, n]) / step for side, n in zip(_SIDES, (1, 0, 1, 0), strict=True)}
+        shares = {side: _on_plane(picture, focal[side], height) for side, picture in turned.items()}
+        if shares["bottom"] > 0.35:
+            return "bottom"
+        side = max(shares, key=lambda s: shares[s])
+        return side if shares[side] > 0.6 and shares["bottom"] < 0.2 else ""
+    slopes = {side: slope for side, picture in turned.items() if (slope := _evenness(picture)) > 0}
     steepest = max(slopes, key=lambda s: slopes[s], default="")
-    if "bottom" in slopes and (frame.K is not None or slopes[steepest] < 1.8 * slopes["bottom"]):
-        return "bottom"
-    return steepest
+    return "bottom" if slopes.get("bottom", 0.0) * 1.8 > slopes.get(steepest, math.inf) else steepest
 
 
-def _evenness(picture: Array, wanted: float | None) -> tuple[float, float]:
-    """How well one over depth grows evenly over the lowest rows (0 where it does not, or not as wanted), how fast."""
+def _band(picture: Array) -> Array:
+    """One over depth of the lowest rows, NaN where nothing came back."""
     rows = picture[int(0.65 * len(picture)) :]
-    inverse = np.where(np.isfinite(rows) & (rows > COVERED), 1 / np.maximum(rows, COVERED), np.nan)
+    return np.where(np.isfinite(rows) & (rows > COVERED), 1 / np.maximum(rows, COVERED), np.nan)
+
+
+def _on_plane(picture: Array, focal: float, height: float) -> float:
+    """Share of the lowest rows that a plane below the camera explains best, and better than a wall ahead does."""
+    seen = _band(picture)
+    y = (np.arange(len(picture) - len(seen), len(picture)) - (len(picture) - 1) / 2)[:, None] / focal
+    best = 0.0
+    for pitch in np.arange(-0.3, 0.61, 0.06):
+        for h in (0.85 * height, height, 1.15 * height):
+            plane = (y * math.cos(pitch) + math.sin(pitch)) / h
+            with np.errstate(invalid="ignore"):
+                fits = (np.abs(seen - plane) < 0.08 * plane) & (plane > 0.03)
+            best = max(best, float(fits.mean()))
+    with np.errstate(invalid="ignore"):
+        middle = np.nanmedian(seen) if np.isfinite(seen).any() else 1.0
+        wall = float((np.abs(seen - middle) < 0.08 * middle).mean())
+    return best if best > wall else 0.0
+
+
+def _evenness(picture: Array) -> float:
+    """How fast one over depth grows over the lowest rows, where it does so evenly; else 0."""
+    inverse = _band(picture)
     told = np.isfinite(inverse).mean(axis=1) > 0.3
-    if told.sum() < max(3, 0.5 * len(rows)):
-        return 0.0, 0.0
-    x = np.arange(len(rows), dtype=np.float64)[told]
+    if told.sum() < max(3, 0.5 * len(inverse)):
+        return 0.0
+    x = np.arange(len(inverse), dtype=np.float64)[told]
     y = np.array([np.nanmedian(row) for row in inverse[told]], dtype=np.float64)
     slope, start = np.polyfit(x, y, 1)
     spread = float(((y - y.mean()) ** 2).sum())
-    if slope <= 0 or spread <= 0 or slope * len(rows) < 0.02:
-        return 0.0, 0.0
-    if wanted is not None and not 0.6 < slope / wanted < 1.6:
-        return 0.0, 0.0
-    return 1 - float(((y - slope * x - start) ** 2).sum()) / spread, float(slope)
+    if slope * len(inverse) < 0.02 or spread <= 0:
+        return 0.0
+    return float(slope) if 1 - float(((y - slope * x - start) ** 2).sum()) / spread > 0.88 else 0.0

@@ -178,6 +178,10 @@ class Feed:
             self.bad += 1
             self._wire = words
 
+    def waits(self, words: str) -> None:
+        """Say why no frame has come yet."""
+        self._wire = words
+
     def drop(self, count: int = 1) -> None:
         """Frames were left out since newer ones were there."""
         self.dropped += count

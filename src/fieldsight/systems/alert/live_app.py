@@ -1,0 +1,489 @@
+"""The web side of ``live``: the page, sockets for those who send frames and for those who look.
+
+``/`` is the page, ``/feed`` takes frames (each sender has an engine of its own), ``/watch`` tells what is seen, and
+``/health`` says in one line whether somebody watches. Nothing that a client sends names a file of this machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from fieldsight._version import __version__
+from fieldsight.errors import DataError, FieldsightError
+from fieldsight.systems.alert import live_view
+from fieldsight.systems.alert.config import PRESETS, AlertConfig
+from fieldsight.systems.alert.live_sources import Demo, Depth, coloured, picture
+from fieldsight.systems.alert.state import AlertState
+from fieldsight.systems.alert.stream import Decoder
+from fieldsight.systems.alert.watching import Feed, Hub, View
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, WebSocket
+
+#: Largest message with a frame, and with settings, in bytes.
+MAX_FRAME, MAX_WORDS = 8 * 2**20, 4096
+#: Messages a second that a sender, and a viewer, may send.
+MAX_RATE, MAX_WORDS_RATE = 500, 40
+#: Viewers at once.
+MOST_VIEWERS = 32
+#: Seconds between two looks at a feed, between two messages while nothing changes, and between two pictures.
+LOOK, BEAT, PICTURE = 0.03, 0.25, 0.09
+
+#: The three settings of the sliders, as the paper's app has them.
+SLIDERS = {"fragile": (-1.0, 5.0), "default": (-2.2, 3.0), "robust": (-3.0, 3.0)}
+
+NOTICE = (
+    "This is no safety device. It was tested on simulated streets and on the paper's 85 rows; it misses dangers and "
+    "warns where there is none. Never rely on it in traffic."
+)
+
+
+class Server:
+    """What all routes share.
+
+    Args:
+        hub: the senders.
+        depth: network for pictures of cameras, or None.
+        token: secret that clients must know, or nothing.
+        beep: the page beeps at alarms.
+        say: told what is worth a line.
+    """
+
+    def __init__(
+        self,
+        hub: Hub,
+        depth: Depth | None = None,
+        token: str = "",
+        beep: bool = True,
+        say: Callable[[str], None] | None = None,
+    ) -> None:
+        self.hub, self.depth, self.token, self.beep = hub, depth, token, beep
+        self.say = say or (lambda words: None)
+        self.demo = Demo(hub)
+        self.viewers = 0
+
+    def refusal(self, socket: WebSocket) -> str:
+        """Why a socket is not let in; empty where it is."""
+        origin, host = socket.headers.get("origin", ""), socket.headers.get("host", "")
+        if origin and urlsplit(origin).netloc.lower() != host.lower():
+            return "another site's page may not connect"
+        given = socket.query_params.get("token", "")
+        if self.token and not hmac.compare_digest(given.encode(), self.token.encode()):
+            return "the token is missing or wrong: open the address that the server printed"
+        return ""
+
+
+def build(
+    config: AlertConfig | None = None,
+    surface: Mapping[str, Any] | None = None,
+    hub: Hub | None = None,
+    **more: Any,
+) -> FastAPI:
+    """The app.
+
+    Args:
+        config: settings of every engine.
+        surface: what was measured of the thresholds, or None.
+        hub: the senders; a new hub without it.
+        more: of :class:`Server`.
+
+    Raises:
+        MissingExtraError: FastAPI is not installed.
+    """
+    from fieldsight.errors import MissingExtraError
+
+    try:
+        from fastapi import FastAPI
+    except ImportError as error:
+        raise MissingExtraError(error.name or "fastapi", "studio", "The live page") from None
+    app = FastAPI(title="fieldsight alert", docs_url=None, redoc_url=None, openapi_url=None)
+    server = Server(hub or Hub(config or AlertConfig(), surface), **more)
+    app.state.alert = server
+    add_routes(app, "", lambda: server)
+    return app
+
+
+def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
+    """Add page and sockets to an app.
+
+    Args:
+        app: the app.
+        prefix: in front of every address; the page itself stands at the prefix.
+        server: gives what the routes share; called when the first client comes, in a thread.
+    """
+    from fastapi import Request, WebSocket
+    from fastapi.responses import HTMLResponse, JSONResponse
+
+    # annotations are strings here: FastAPI looks for their names in this module
+    globals().update(Request=Request, WebSocket=WebSocket)
+
+    @app.get(prefix or "/", response_class=HTMLResponse)
+    def page(request: Request) -> HTMLResponse:
+        text, policy = page_of(request.headers.get("host", ""))
+        return HTMLResponse(text, headers={
+            "content-security-policy": policy,
+            "permissions-policy": "camera=(self), microphone=(), geolocation=()",
+            "referrer-policy": "no-referrer",
+            "x-content-type-options": "nosniff",
+            "cache-control": "no-store",
+        })  # fmt: skip
+
+    @app.get(f"{prefix}/health")
+    def health() -> JSONResponse:
+        state = server().hub.status()
+        watching = state.state in ("alarm", "clear")
+        words = {"watching": watching, "state": state.state, "reason": state.reason}
+        return JSONResponse(words, 200 if watching else 503)
+
+    @app.websocket(f"{prefix}/feed")
+    async def feed(socket: WebSocket) -> None:
+        shared = await asyncio.to_thread(server)
+        if await _admitted(shared, socket):
+            await _Sender(shared, socket).run()
+
+    @app.websocket(f"{prefix}/watch")
+    async def watch(socket: WebSocket) -> None:
+        shared = await asyncio.to_thread(server)
+        if await _admitted(shared, socket):
+            await _Viewer(shared, socket).run()
+
+
+async def _admitted(shared: Server, socket: WebSocket) -> bool:
+    refusal = shared.refusal(socket)
+    if not refusal:
+        await socket.accept()
+        return True
+    if "token" in refusal:  # accepted, so that the page can say why; it is told nothing else
+        await socket.accept()
+        await socket.send_json({"kind": "refused", "reason": refusal})
+    await socket.close(1008, refusal[:120])
+    return False
+
+
+def page_of(host: str) -> tuple[str, str]:
+    """The page and its policy: its own script and style, sockets of its own host, and nothing else."""
+    source = resources.files("fieldsight.systems.alert")
+    text = source.joinpath("live.html").read_text(encoding="utf-8")
+    text = text.replace("__VERSION__", __version__).replace("__NOTICE__", NOTICE)
+    hashes = {}
+    for tag in ("script", "style"):
+        inside = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
+        hashes[tag] = " ".join(
+            f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in inside
+        )
+    sockets = f" ws://{host} wss://{host}" if re.fullmatch(r"[\w.\-\[\]:]+", host) else ""
+    policy = (
+        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; img-src 'self' data: blob:; "
+        f"media-src 'self' blob:; connect-src 'self'{sockets}; base-uri 'none'; form-action 'none'; "
+        "frame-ancestors 'self'"
+    )
+    return text, policy
+
+
+class _Rate:
+    """Counts messages; says when there are too many."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self._second, self._count = most, 0.0, 0
+
+    def over(self) -> bool:
+        now = time.monotonic()
+        if now - self._second >= 1:
+            self._second, self._count = now, 0
+        self._count += 1
+        return self._count > self.most
+
+
+# ------------------------------------------------------------------------------------------- those who send frames
+
+
+class _Sender:
+    """One sender: the newest frame is judged, older ones that wait are left out."""
+
+    def __init__(self, shared: Server, socket: WebSocket) -> None:
+        self.shared, self.socket = shared, socket
+        self._waiting: bytes | None = None
+        self._news = asyncio.Event()
+        self._rate, self._words = _Rate(MAX_RATE), _Rate(MAX_WORDS_RATE)
+        self._began = time.monotonic()
+
+    async def run(self) -> None:
+        name = self.socket.query_params.get("name", "sender")
+        try:
+            feed = self.shared.hub.open(name)
+        except FieldsightError as error:
+            await self.socket.send_json({"kind": "refused", "reason": str(error)})
+            await self.socket.close(1013, str(error)[:120])
+            return
+        self.shared.say(f"{feed.name} is connected")
+        await self.socket.send_json({"kind": "hello", "feed": feed.name, "colour": self.shared.depth is not None})
+        tasks = [asyncio.create_task(work(feed)) for work in (self._receive, self._judge, self._tell)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            feed.end("the sender has gone")
+            self.shared.say(f"{feed.name} has gone")
+
+    async def _receive(self, feed: Feed) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            data, text = message.get("bytes"), message.get("text")
+            size = len(data) if data is not None else len(text or "")
+            if size > (MAX_FRAME if data is not None else MAX_WORDS):
+                feed.trouble(f"a message of {size} bytes is too large")
+                await self.socket.close(1009, f"a message has at most {MAX_FRAME >> 20} MB")
+                return
+            if self._rate.over() or (text is not None and self._words.over()):
+                await self.socket.close(1008, "too many messages a second")
+                return
+            if data is not None:
+                if self._waiting is not None:
+                    feed.drop()
+                self._waiting = data
+                self._news.set()
+            else:
+                await self._settings(feed, text or "")
+
+    async def _settings(self, feed: Feed, text: str) -> None:
+        try:
+            facts = _facts(text)
+        except DataError as error:
+            feed.trouble(str(error))
+            await self.socket.send_json({"kind": "error", "error": str(error)})
+            return
+        feed.know(**facts)
+
+    async def _judge(self, feed: Feed) -> None:
+        while True:
+            await self._news.wait()
+            self._news.clear()
+            data, self._waiting = self._waiting, None
+            if data is None:
+                continue
+            try:
+                state = await asyncio.to_thread(self._work, feed, data, self.shared.hub.clock())
+            except FieldsightError as error:
+                feed.trouble(str(error))
+                await self.socket.send_json({"kind": "error", "error": str(error)})
+                continue
+            if state is not None:
+                await self.socket.send_json({"kind": "state", **plain(feed.now(state))})
+
+    def _work(self, feed: Feed, data: bytes, arrived: float) -> AlertState | None:
+        coloured_t = _colour_time(data)
+        if coloured_t is not None:
+            if self.shared.depth is None:
+                raise DataError("Pictures need a network that gives depth: start with --depth-model FILE.onnx.")
+            rgb = picture(data[data.find(b"\n") + 1 :])
+            return feed.take(coloured(rgb, coloured_t, self.shared.depth), arrived)
+        decoder = Decoder()
+        frames = decoder.feed(data)
+        decoder.close()
+        if not frames:
+            raise DataError("The message holds no frame.")
+        states = [feed.take(frame, arrived) for frame in frames]
+        return next((s for s in reversed(states) if s is not None), None)
+
+    async def _tell(self, feed: Feed) -> None:
+        """When nobody watches the sender is told, too: it may be what the wearer hears."""
+        told = ""
+        while True:
+            await asyncio.sleep(BEAT)
+            problem = feed.problem()
+            if problem and (told != problem.partition(" for ")[0]):
+                await self.socket.send_json({"kind": "state", **plain(feed.status())})
+            told = problem.partition(" for ")[0]
+
+
+def _facts(text: str) -> dict[str, float]:
+    """``max_range`` and ``camera_height`` out of a sender's words.
+
+    Raises:
+        DataError: no JSON object, or no numbers within reason.
+    """
+    try:
+        values = json.loads(text)
+    except (ValueError, RecursionError):
+        raise DataError("Words of a sender are a JSON object, frames are binary messages.") from None
+    if not isinstance(values, dict):
+        raise DataError("Words of a sender are a JSON object.")
+    found = {}
+    for name, most in (("max_range", 300.0), ("camera_height", 3.0)):
+        if name in values:
+            found[name] = _within(values[name], name, 0.01, most)
+    return found
+
+
+def _within(value: Any, name: str, low: float, high: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise DataError(f"{name} is a number from {low:g} to {high:g}.")
+    return float(value)
+
+
+def _colour_time(data: bytes) -> float | None:
+    """The time of a message that holds a picture and not depth; None for all others."""
+    end = data.find(b"\n", 0, 1024)
+    if end < 0 or b'"picture"' not in data[:end]:
+        return None
+    try:
+        t = json.loads(data[:end])["t"]
+        return _within(t, "t", -1e12, 1e12)
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise DataError('A picture begins with a line such as {"t": 1.5, "picture": true}.') from None
+
+
+def plain(state: AlertState) -> dict[str, Any]:
+    """A state for a page or a phone: as it is written, and short."""
+    return {**state.to_dict(), "message": dict(state.message())}
+
+
+# --------------------------------------------------------------------------------------------- those who look
+
+
+class _Viewer:
+    """One viewer: told what holds at every change and four times a second, whatever happens."""
+
+    def __init__(self, shared: Server, socket: WebSocket) -> None:
+        self.shared, self.socket = shared, socket
+        config = shared.hub.config
+        self.view = View(config.speed_threshold, config.tti_threshold)
+        self.wanted: str | None = None
+        self._rate = _Rate(MAX_WORDS_RATE)
+        self._sending = asyncio.Lock()
+
+    async def run(self) -> None:
+        if self.shared.viewers >= MOST_VIEWERS:
+            await self.socket.send_json({"kind": "refused", "reason": f"{MOST_VIEWERS} pages are open already"})
+            await self.socket.close(1013)
+            return
+        self.shared.viewers += 1
+        await self.socket.send_json(self._hello())
+        tasks = [asyncio.create_task(work()) for work in (self._receive, self._tell)]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self.shared.viewers -= 1
+            self.shared.demo.leave(self)
+
+    def _hello(self) -> dict[str, Any]:
+        config = self.shared.hub.config
+        return {
+            "kind": "hello",
+            "version": __version__,
+            "mode": config.mode,
+            "modes": list(PRESETS),
+            "period": config.period,
+            "thresholds": {"speed": config.speed_threshold, "tti": config.tti_threshold},
+            "presets": {name: {"speed": speed, "tti": tti} for name, (speed, tti) in SLIDERS.items()},
+            "expected": live_view.expected(self.shared.hub.surface, config.speed_threshold, config.tti_threshold),
+            "beep": self.shared.beep,
+            "colour": self.shared.depth is not None,
+        }
+
+    async def _send(self, words: Mapping[str, Any] | bytes) -> None:
+        async with self._sending:
+            if isinstance(words, bytes):
+                await self.socket.send_bytes(words)
+            else:
+                await self.socket.send_json(dict(words))
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self.socket.receive()
+            if message["type"] == "websocket.disconnect":
+                return
+            text = message.get("text") or ""
+            if len(text) > MAX_WORDS or self._rate.over():
+                await self.socket.close(1008, "too much at once")
+                return
+            try:
+                await self._asked(text)
+            except FieldsightError as error:
+                await self._send({"kind": "error", "error": str(error)})
+
+    async def _asked(self, text: str) -> None:
+        try:
+            asked = json.loads(text)
+        except (ValueError, RecursionError):
+            asked = None
+        if not isinstance(asked, dict):
+            raise DataError("Words of a viewer are a JSON object.")
+        if "thresholds" in asked:
+            given = asked["thresholds"] if isinstance(asked["thresholds"], dict) else {}
+            speed = _within(given.get("speed"), "speed", -50, 0)
+            tti = _within(given.get("tti"), "tti", 0, 60)
+            self.view.thresholds(speed, tti)
+            told = live_view.expected(self.shared.hub.surface, speed, tti)
+            await self._send({"kind": "expected", "speed": speed, "tti": tti, **told})
+        if "feed" in asked:
+            self.wanted = str(asked["feed"])[:64] if asked["feed"] is not None else None
+        if asked.get("demo") is True:
+            self.wanted = (await asyncio.to_thread(self.shared.demo.play, self)).name
+        elif asked.get("demo") is False:
+            self.shared.demo.leave(self)
+            self.wanted = None
+
+    async def _tell(self) -> None:
+        number, said, at, drawn = -1, "", 0.0, 0.0
+        while True:
+            feed = self.shared.hub.find(self.wanted)
+            state = self.view.look(feed)
+            seen = feed.seen if feed is not None else None
+            now = time.monotonic()
+            news = (seen.number if seen is not None else 0) != number or state.state != said
+            if news or now - at >= BEAT:
+                number, said, at = seen.number if seen is not None else 0, state.state, now
+                await self._send(self._words(feed, state))
+                if seen is not None and news and now - drawn >= PICTURE and feed is not None:
+                    drawn = now
+                    await self._send(await asyncio.to_thread(feed.picture))
+            await asyncio.sleep(LOOK)
+
+    def _words(self, feed: Feed | None, state: AlertState) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "kind": "state",
+            **plain(state),
+            "watching": state.state in ("alarm", "clear"),
+            "thresholds": {"speed": self.view.speed, "tti": self.view.tti},
+            "feeds": [name for name, f in list(self.shared.hub.feeds.items()) if not f.ended],
+            "feed": feed.name if feed is not None else None,
+        }
+        if feed is None:
+            return found
+        seen = feed.seen
+        found |= {
+            "mode": feed.config.mode,
+            "selftest": feed.report.to_dict(),
+            "latency": live_view.latency(list(feed.latency)),
+            "counts": {"frames": feed.frames, "bad": feed.bad, "dropped": feed.dropped},
+        }
+        if seen is not None:
+            previous = seen.previous
+            difference = state.distance - previous
+            found |= {
+                "number": seen.number,
+                "previous": None if math.isnan(previous) else previous,
+                "difference": None if math.isnan(difference) else difference,
+                "overlay": live_view.overlay(seen.frame, feed.config, state),
+                "size": list(seen.frame.depth.shape),
+            }
+        return found
