@@ -141,15 +141,13 @@ def _unit(raw: Raw, samples: list[Array], options: SourceOptions) -> tuple[float
     if options.unit != "auto":
         factor = UNITS[options.unit]
     depth = metres(values, factor)
-    problem, way_out = unit_problem(depth), "Give unit=mm, or scale=1 where they truly are metres"
-    if problem and options.unit == "auto" and not raw.scale and not whole and "millimetres, not" in problem:
+    problem, way_out = unit_problem(depth), "Give unit=mm or unit=cm, or scale=1 where they truly are metres"
+    if problem and options.unit == "auto" and not raw.scale and not whole and "are millimetres," in problem:
         return UNITS["mm"], [f"taken as millimetres: {problem}"]
     if not problem and np.isfinite(depth).any() and float(np.nanmedian(depth)) < TOO_NEAR:
         problem = f"half of the values lie below {np.nanmedian(depth) * 100:.2g} cm: they can't be {options.unit}"
         problem = problem.replace("auto", "millimetres" if whole else "metres")
         way_out = "Give unit=m, or scale=METRES"
-    elif "centimetres" in problem:
-        way_out = "Give unit=cm, or scale=1 where they truly are metres"
     elif "picture" in problem:
         way_out = "Give scale=METRES, the depth that 1 stands for"
     if problem:

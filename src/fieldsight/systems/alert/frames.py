@@ -73,7 +73,8 @@ def png_size(head: bytes) -> tuple[int, int] | None:
 def metres(values: Array, unit: float) -> NDArray[np.float32]:
     """Raw values times ``unit`` as float32 metres; 0, negative and non-finite values become NaN."""
     with np.errstate(invalid="ignore", over="ignore"):
-        depth = np.asarray(values, dtype=np.float32) * np.float32(unit)
+        # in double: 7804 mm must be the float32 next to 7.804
+        depth = (np.asarray(values, dtype=np.float64) * unit).astype(np.float32)
         depth[~((depth > 0) & np.isfinite(depth))] = np.nan
     return depth
 
