@@ -34,7 +34,9 @@ def made(count: int = 5, seed: int = 0, **changes: Any) -> Recording:
         confidence=rng.integers(0, 3, depth.shape).astype(np.uint8), manifest=manifest,
     )  # fmt: skip
     tables = {
-        "objects": {"i": np.arange(3), "id": np.arange(3), "class": np.array(["car", "bus", '7,"x"']), "x": rng.normal(size=3)},
+        "objects": {
+            "i": np.arange(3), "id": np.arange(3), "class": np.array(["car", "bus", '7,"x"']), "x": rng.normal(size=3),
+        },
         "labels": {
             "i": np.arange(count), "t": found.times, "danger": np.arange(count) % 2 == 0,
             "ttc_true": np.where(np.arange(count) % 2, np.inf, 1.25), "rule": np.array(["swerve"] * count),
