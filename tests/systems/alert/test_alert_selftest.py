@@ -7,29 +7,11 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from streets import HEIGHT, RNG, WIDTH, K, noisy, street
 
 from fieldsight.systems.alert.config import AlertConfig
-from fieldsight.systems.alert.recording import Frame, field_of_view
+from fieldsight.systems.alert.recording import Frame
 from fieldsight.systems.alert.selftest import Report, SelfTest, ground_side
-
-HEIGHT, WIDTH = 72, 96
-K = field_of_view(WIDTH, HEIGHT)
-RNG = np.random.default_rng(0)
-
-
-def street(pitch: float = 0.0, wall: float = 18.0, side: float = 3.0) -> np.ndarray:
-    """Ground 1.3 m below a camera that looks ``pitch`` down, a wall ahead, houses ``side`` to both sides."""
-    v, u = np.mgrid[:HEIGHT, :WIDTH]
-    x, y = (u - K[0, 2]) / K[0, 0], (v - K[1, 2]) / K[1, 1]
-    down = math.cos(pitch) * y + math.sin(pitch)
-    with np.errstate(divide="ignore"):
-        ground = np.where(down > 0, 1.3 / down, np.inf)
-        houses = side / np.abs(x)
-    return np.minimum(np.minimum(ground, houses), wall).astype(np.float32)
-
-
-def noisy(depth: np.ndarray) -> np.ndarray:
-    return (depth * (1 + RNG.normal(0, 0.004, depth.shape))).astype(np.float32)
 
 
 def run(make: Callable[[int], np.ndarray], fps: float = 15.0, seconds: float = 2.2, config: AlertConfig | None = None,

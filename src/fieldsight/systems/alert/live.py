@@ -132,7 +132,9 @@ def _app(model: Model, options: LiveOptions, stack: contextlib.ExitStack) -> Any
 
     config = AlertConfig.parse({o.name: getattr(options, o.name) for o in options_of(AlertConfig)})
     hub = Hub(config, model.artefacts.get("surface"))
-    depth = None if options.depth_model is None else live_sources.depth_of(options.depth_model)
+    depth = None
+    if options.depth_model is not None:
+        depth = live_sources.depth_of(options.depth_model, options.depth_output, options.camera_height)
     app = live_app.build(hub=hub, depth=depth, token=options.token, beep=options.beep, say=note)
     end = threading.Event()
     stack.callback(end.set)

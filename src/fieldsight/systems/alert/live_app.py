@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import hmac
 import json
 import math
 import re
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from importlib import resources
 from typing import TYPE_CHECKING, Any
@@ -214,7 +216,8 @@ class _Sender:
     def __init__(self, shared: Server, socket: WebSocket) -> None:
         self.shared, self.socket = shared, socket
         self._waiting: bytes | None = None
-        self._news = asyncio.Event()
+        self._news, self._spoken = asyncio.Event(), asyncio.Event()
+        self._answers: deque[Mapping[str, Any]] = deque(maxlen=64)  # a sender that reads none stops nothing
         self._rate, self._words = _Rate(MAX_RATE), _Rate(MAX_WORDS_RATE)
         self._began = time.monotonic()
 
@@ -264,10 +267,17 @@ class _Sender:
         try:
             facts = _facts(text)
         except DataError as error:
-            feed.trouble(str(error))
-            await self.socket.send_json({"kind": "error", "error": str(error)})
+            self._wrong(feed, error)
             return
         feed.know(**facts)
+
+    def _answer(self, words: Mapping[str, Any]) -> None:
+        self._answers.append(words)
+        self._spoken.set()
+
+    def _wrong(self, feed: Feed, error: FieldsightError) -> None:
+        feed.trouble(str(error))
+        self._answer({"kind": "error", "error": str(error)})
 
     async def _judge(self, feed: Feed) -> None:
         while True:
@@ -279,11 +289,10 @@ class _Sender:
             try:
                 state = await asyncio.to_thread(self._work, feed, data, self.shared.hub.clock())
             except FieldsightError as error:
-                feed.trouble(str(error))
-                await self.socket.send_json({"kind": "error", "error": str(error)})
+                self._wrong(feed, error)
                 continue
             if state is not None:
-                await self.socket.send_json({"kind": "state", **plain(feed.now(state))})
+                self._answer({"kind": "state", **plain(feed.now(state))})
 
     def _work(self, feed: Feed, data: bytes, arrived: float) -> AlertState | None:
         coloured_t = _colour_time(data)
@@ -301,14 +310,18 @@ class _Sender:
         return next((s for s in reversed(states) if s is not None), None)
 
     async def _tell(self, feed: Feed) -> None:
-        """When nobody watches the sender is told, too: it may be what the wearer hears."""
+        """Answers, and that nobody watches: what sends may be what the wearer hears."""
         told = ""
         while True:
-            await asyncio.sleep(BEAT)
-            problem = feed.problem()
-            if problem and (told != problem.partition(" for ")[0]):
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._spoken.wait(), BEAT)
+            self._spoken.clear()
+            while self._answers:
+                await self.socket.send_json(dict(self._answers.popleft()))
+            problem = feed.problem().partition(" for ")[0]
+            if problem and problem != told:
                 await self.socket.send_json({"kind": "state", **plain(feed.status())})
-            told = problem.partition(" for ")[0]
+            told = problem
 
 
 def _facts(text: str) -> dict[str, float]:

@@ -62,7 +62,7 @@ def pump_of(source: str, depth: Depth | None = None) -> Pump:
             raise ConfigError(f"source: a camera is camera:NUMBER, as in camera:0, got '{source}'.")
         assert depth is not None
         return lambda feed, end: camera(int(number), depth, feed, end)
-    from fieldsight.systems.alert.readers import open_recording
+    from fieldsight.systems.alert.sources import open_recording
 
     recording = open_recording(Path(source))
     return lambda feed, end: loop(recording, feed, end)
@@ -75,7 +75,8 @@ def start(hub: Hub, pump: Pump, name: str, end: threading.Event) -> Feed:
     def work() -> None:
         try:
             pump(feed, end)
-            feed.end(feed.ended or "the source has ended")
+            if not feed.ended:
+                feed.end("the source has ended")
         except FieldsightError as error:
             feed.end(str(error))
         except Exception as error:  # whatever it was: nobody watches now, and that is said
@@ -156,8 +157,13 @@ def _patient(connection: socket.socket, end: threading.Event) -> Callable[[int],
     return read
 
 
-def depth_of(path: Path) -> Depth:
+def depth_of(path: Path, output: str = "metric", height: float = 1.3) -> Depth:
     """The network that gives depth from colour.
+
+    Args:
+        path: ONNX file.
+        output: ``metric``, or ``inverse`` depth up to scale and shift, which the ground then fixes.
+        height: metres of the camera above the ground.
 
     Raises:
         ConfigError: the file is not there.
@@ -166,8 +172,10 @@ def depth_of(path: Path) -> Depth:
     if not path.is_file():
         raise ConfigError(f"depth_model: there is no file '{path}'.")
     from fieldsight.systems.alert.mono import DepthModel
+    from fieldsight.systems.alert.options import MonoOptions
 
-    return DepthModel(path)
+    model = DepthModel(path, MonoOptions.parse({"output": output}))
+    return lambda rgb: model.metric(rgb, field_of_view(rgb.shape[1], rgb.shape[0]), height)
 
 
 def coloured(rgb: Array, t: float, model: Depth) -> Frame:
@@ -205,7 +213,10 @@ def camera(number: int, model: Depth, feed: Feed, end: threading.Event) -> None:
             if device.isOpened():
                 feed.again()
             for rgb in _pictures(device, end):
-                feed.take(coloured(rgb, time.monotonic(), model))
+                try:
+                    feed.take(coloured(rgb, time.monotonic(), model))
+                except DataError as error:
+                    feed.trouble(str(error))
         finally:
             device.release()
         feed.end(f"camera {number} gives no picture. Is it plugged in, and free?")

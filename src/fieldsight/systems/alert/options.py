@@ -23,6 +23,9 @@ class LiveOptions(AlertConfig):
         "", "where frames come from: nothing (clients send them), tcp://HOST:PORT, - (stdin), a recording, camera:0"
     )
     depth_model: Path | None = setting(None, "ONNX file that gives depth from colour, for a camera without depth")
+    depth_output: Literal["metric", "inverse"] = setting(
+        "metric", "what it gives: metres, or inverse depth up to scale and shift, which the ground then fixes"
+    )
     cane: str = setting("", "cane handle to drive: a serial port, tcp://HOST:PORT, or - (stdout)")
     beep: bool = setting(True, "let the page beep at an alarm; that nobody watches is heard in any case")
 
