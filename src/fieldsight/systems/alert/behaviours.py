@@ -42,6 +42,7 @@ class Stage:
         gap: metres between the actor's side and the wearer's when they pass; negative is a hit.
         side: +1 when the road lies to the right, -1 to the left.
         meet: seconds.
+        towards: a vehicle that pulls out comes towards the wearer.
     """
 
     times: Array
@@ -52,6 +53,7 @@ class Stage:
     gap: float
     side: int
     meet: float
+    towards: bool = True
 
     def ahead(self, t: float) -> float:
         """The wearer's y in metres at time ``t``."""
@@ -144,7 +146,6 @@ def parked_wearer_walks_at(s: Stage) -> list[Thing]:
 
 def pull_out(s: Stage) -> list[Thing]:
     """Stands at the kerb, then pulls out at 1.5 m/s2, towards the wearer or away."""
-    towards = s.rng.random() < 0.6
     start = s.rng.uniform(0.8, 2.0)
     run = np.maximum(s.times - start, 0.0)
     reach = max(s.speed, 2.0) / 1.5
@@ -152,8 +153,8 @@ def pull_out(s: Stage) -> list[Thing]:
     length = max(7.0, 1.3 * KINDS[s.kind].length)
     kerb = s.side * (max(s.gap, 0.4) + BODY + KINDS[s.kind].width / 2)
     x = kerb + s.side * s.rng.uniform(0.8, 1.6) * quintic(way / length)
-    place = (s.rng.uniform(9.0, 14.0) if towards else s.rng.uniform(4.0, 7.0)) + s.half
-    return [thing(s.kind, "pull_out", moving(x, place + (-way if towards else way)))]
+    place = (s.rng.uniform(9.0, 14.0) if s.towards else s.rng.uniform(4.0, 7.0)) + s.half
+    return [thing(s.kind, "pull_out", moving(x, place + (-way if s.towards else way)))]
 
 
 def turning(s: Stage) -> list[Thing]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -192,7 +193,7 @@ class SimulateOptions(Config):
 
     def scene(self) -> dict[str, Any]:
         """Arguments of :func:`~fieldsight.systems.alert.simulate.simulate`, all but the seed."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name not in ("n", "seed")}
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("n", "seed")}
 
 
 @dataclass(frozen=True)

@@ -378,7 +378,8 @@ def build(
     roadway, side = bool(rng.random() < known.roadway), int(rng.choice([-1, 1]))
     plan = lay_out(known, roadway, side, rng)
     drawn = _draw_actor(scenario, act, known, plan, rng_for(seed, "alert actor"), kind, speed, gap)
-    stage = acts.Stage(times, way, rng_for(seed, "alert act"), *drawn, side, _meeting(seconds, rng))
+    towards = scenario == "approach" or bool(rng.random() < 0.6)
+    stage = acts.Stage(times, way, rng_for(seed, "alert act"), *drawn, side, _meeting(seconds, rng), towards)
     main = acts.BEHAVIOURS[act](stage) if act in acts.BEHAVIOURS else []
     way, main, end = touch(way, main, times, seconds)
     scenery = furnish(known, plan, 55.0 + float(way.y[-1]), rng_for(seed, "alert furniture"))
@@ -472,5 +473,6 @@ def _others(
     share = 1.0 if scenario == "mixed" else LIGHT
     people = crowd(city, plan, way, times, share, posts, rng_for(seed, "alert crowd"))
     if scenario == "calm":
-        return [one for one in people if one.behaviour == "receding"]
+        # who walks the same way, and is ahead: from behind, even a walker closes
+        return [one for one in people if one.behaviour == "receding" and (one.path.y - way.y).min() > 0.5]
     return [*traffic(city, plan, times, share, rng_for(seed, "alert traffic")), *people]

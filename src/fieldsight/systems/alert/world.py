@@ -309,22 +309,26 @@ def discs(one: Thing, every: int = 5) -> tuple[Array, float]:
     ), radius
 
 
-def meet(a: Thing, b: Thing, room: float = 0.05) -> bool:
-    """True where two objects come within ``room`` metres of each other at some time."""
-    (one, r), (two, s) = discs(a), discs(b)
-    gap = np.hypot(*np.moveaxis(one[:, :, None] - two[:, None, :], -1, 0))
-    return bool(gap.min() < r + s + room)
+def meet(a: tuple[Array, float], b: tuple[Array, float], room: float = 0.05) -> bool:
+    """True where two objects, given as their :func:`discs`, come within ``room`` metres of each other at some time."""
+    (one, r), (two, s) = a, b
+    gap = one[:, :, None] - two[:, None, :]
+    return bool((gap * gap).sum(-1).min() < (r + s + room) ** 2)
 
 
 def without_meetings(fixed: Sequence[Thing], others: Sequence[Thing], room: float = 0.05) -> list[Thing]:
     """Those of ``others``, in order, that never run into ``fixed`` or into one that was kept before.
 
-    Nothing may drive through another thing, and to leave one out never makes a collision.
+    Nothing may drive through another thing, and to leave one out never makes a collision. Kerbs do not count: wheels
+    and feet go over them.
     """
+    known = [discs(one) for one in fixed if KINDS[one.kind].rule != "none"]
     kept: list[Thing] = []
     for one in others:
-        if KINDS[one.kind].rule == "none":
-            kept.append(one)  # wheels and feet go over a kerb
-        elif not any(meet(one, o, room) for o in (*fixed, *kept) if KINDS[o.kind].rule != "none"):
-            kept.append(one)
+        solid, mine = KINDS[one.kind].rule != "none", discs(one)
+        if solid and any(meet(mine, other, room) for other in known):
+            continue
+        kept.append(one)
+        if solid:
+            known.append(mine)
     return kept
