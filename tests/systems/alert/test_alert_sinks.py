@@ -107,6 +107,7 @@ def test_a_handle_over_tcp_is_told_alarms_then_that_nobody_watches_and_is_found_
 ) -> None:
     monkeypatch.setattr(sinks, "LOST_CONTACT", 0.4)
     monkeypatch.setattr(sinks, "HEARTBEAT", 0.1)
+    monkeypatch.setattr(sinks, "AGAIN", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as server, CaneSink(f"tcp://127.0.0.1:{server.getsockname()[1]}") as it:
         for _ in range(2):  # the second time after the handle went away
             connection, _address = server.accept()

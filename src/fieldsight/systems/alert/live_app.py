@@ -320,7 +320,7 @@ class _Sender:
                 await self.socket.send_json(dict(self._answers.popleft()))
             problem = feed.problem().partition(" for ")[0]
             if problem and problem != told:
-                await self.socket.send_json({"kind": "state", **plain(feed.status())})
+                await self.socket.send_json({"kind": "lost", **plain(feed.status())})
             told = problem
 
 

@@ -43,6 +43,8 @@ LOUD = 0.5
 LOST_CONTACT = 1.0
 #: Seconds between two lines to the handle while nothing changes.
 HEARTBEAT = 0.25
+#: Seconds before a handle that could not be reached is tried again.
+AGAIN = 1.0
 #: Longest line of the protocol.
 LINE = 256
 #: Level of a line that says that nobody watches.
@@ -234,7 +236,7 @@ class CaneSink:
                     self._talk(stream)
             except (OSError, ValueError) as error:
                 self.problem = f"the cane handle can't be reached: {error}"
-                self._end.wait(1.0)
+                self._end.wait(AGAIN)
 
     def _talk(self, stream: BinaryIO) -> None:
         while not self._end.is_set():
