@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from fieldsight.engine.seed import rng_for
-from fieldsight.errors import ConfigError, FieldsightError
+from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.alert import sensors
 from fieldsight.systems.alert.behaviours import APPROACHES, BEHAVIOURS, CALM
 from fieldsight.systems.alert.danger import Judgement, judge_world
@@ -491,4 +491,8 @@ def test_the_verbs_write_recordings(tmp_path: Path) -> None:
     made = make_data(tmp_path / "b", MakeDataOptions(count=3, seconds=1.0, size=(32, 24)))
     assert made.facts["recordings"] == 3
     assert len(list((tmp_path / "b").glob("*.iar"))) == 3
-    assert issubclass(ConfigError, FieldsightError)
+    one = simulate_verb(tmp_path / "one.iar", options.replace(n=1))
+    assert one.folder.is_file()
+    for out in (None, tmp_path / "two.iar"):
+        with pytest.raises(DataError, match="simulate"):
+            simulate_verb(out, options)

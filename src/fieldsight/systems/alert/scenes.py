@@ -165,10 +165,10 @@ def lay_out(city: City, roadway: bool, side: int, rng: np.random.Generator) -> L
     near = BODY + city.clearance + (1.2 if wide else 0.0)
     kerb = side * min(1.2, near - 0.25)
     facade = -side * rng.uniform(1.8, 3.0)
-    strips = (_strip(facade + side * 0.45, side * min(0.45, near - 0.6)),)
+    alone = (_strip(facade + side * 0.45, side * min(0.45, near - 0.6)),)
     row = side * (1.35 + half) if wide else side * (near + 7.4)
     props = side * min(0.85, near - 0.35)
-    return Layout(side, near, kerb, facade, strips, row, props, near + 8.5, False)
+    return Layout(side, near, kerb, facade, alone, row, props, near + 8.5, False)
 
 
 def _strip(a: float, b: float) -> tuple[float, float]:
@@ -389,7 +389,7 @@ def build(
     things = [*main, *without_meetings([*main, person], [*scenery, *others])]
     facts = {
         "city": city, "scenario": scenario, "behaviour": act, "wearer": state, "roadway": roadway,
-        "road_on": "right" if side > 0 else "left", "actor": 1 if main else -1, "contact": end < seconds,
+        "road_on": "right" if side > 0 else "left", "actor": 1 if main else -1, "contact": bool(end < seconds),
         "actor_class": main[0].kind if main else "",
     }  # fmt: skip
     body = dress(way, turn, times, rng_for(seed, "alert body"))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fieldsight import progress
 from fieldsight.engine.seed import rng_for
-from fieldsight.errors import ConfigError, unknown
+from fieldsight.errors import ConfigError, DataError, unknown
 from fieldsight.systems.alert.danger import Judgement, judge_world
 from fieldsight.systems.alert.options import MakeDataOptions, SimulateOptions
 from fieldsight.systems.alert.recording import Manifest, Recording, field_of_view, of_arrays
@@ -80,18 +80,39 @@ def simulate(
         raise ConfigError(unknown("sensor", sensor, [*PROFILES, "any"]))
     if not 1.0 <= fps <= 120.0 or min(size) < 8 or max(size) > 2048:
         raise ConfigError(f"simulate: fps is 1 to 120 and a side 8 to 2048 pixels, got {fps:g} and {size}.")
-    name = (
-        sensor
-        if sensor != "any"
-        else str(rng_for(seed, "alert sensor").choice([k for k in PROFILES if k != "perfect"]))
-    )
-    profile, air = PROFILES[name], weather_of(weather)
+    if sensor == "any":
+        sensor = str(rng_for(seed, "alert sensor").choice([k for k in PROFILES if k != "perfect"]))
+    air = weather_of(weather)
     scene = build(city, scenario, wearer, seconds, seed, kind, speed, gap)
-    K = field_of_view(*size)
-    eye = Sensor(profile, air, rng_for(seed, "alert noise"))
+    taken = _record(scene, Sensor(PROFILES[sensor], air, rng_for(seed, "alert noise")), fps, size, pose_noise, seed)
+    times, depth, confidence, told, tables = taken
+    profile = PROFILES[sensor]
+    manifest = Manifest(
+        kind=profile.kind, fps=fps, max_range=profile.max_range, camera_height=round(scene.wearer.height, 2),
+        user_height=round(scene.wearer.height / 0.743, 2), city=str(scene.facts["city"]), weather=weather, seed=seed,
+        source="simulated", licence="CC0-1.0",
+        extra={**scene.facts, "sensor": sensor, "latency": LATENCY},
+    )  # fmt: skip
+    found = of_arrays(
+        depth,
+        times,
+        fps=fps,
+        K=None if profile.beam else field_of_view(*size),
+        confidence=confidence,
+        poses=told if poses else None,
+        manifest=manifest,
+        name=f"{scene.facts['city']}-{scene.facts['behaviour']}-{sensor}-{seed}",
+    )
+    return found.replace(objects=tables.objects(), truth=tables.truth(), labels=tables.labels())
+
+
+def _record(
+    scene: Scene, eye: Sensor, fps: float, size: tuple[int, int], pose_noise: float, seed: int
+) -> tuple[Array, Array, Array, Array, Tables]:
+    """Times, depth, confidence and poses of all frames that arrive, and the tables of what was there."""
+    profile, K = eye.profile, field_of_view(*size)
     timing, odometry = rng_for(seed, "alert timing"), Odometry(pose_noise, rng_for(seed, "alert odometry"))
-    times: list[float] = []
-    depths, confidences, delivered = [], [], []
+    rows: list[tuple[float, Array, Array, Array]] = []
     tables = Tables(scene)
     for k in range(max(2, int(np.floor(scene.seconds * fps + 1e-9)))):
         jitter, lost = float(np.clip(timing.standard_normal() * profile.jitter, -0.2 / fps, 0.2 / fps)), timing.random()
@@ -104,35 +125,19 @@ def simulate(
         view = render(solids, camera, K, size)
         if profile.beam:
             reach, hit = eye.beam(view, scene.world.albedo, K, t)
-            depth, confidence = np.full((1, 1), reach, dtype=np.float32), np.full((1, 1), 2, dtype=np.uint8)
-            seen = in_beam(view.depth.shape, K, profile.beam)
-            back = view.ids == hit
+            depth, confidence = (
+                np.full((1, 1), reach, dtype=np.float32),
+                np.full((1, 1), 2 * np.isfinite(reach), dtype=np.uint8),
+            )
+            seen, back = in_beam(view.depth.shape, K, profile.beam), view.ids == hit
         else:
             reading = eye.read(view, scene.world.albedo, t)
             depth, confidence, back = reading.depth, reading.confidence, reading.returned
             seen = np.ones(back.shape, dtype=bool)
         tables.add(t, solids, view, seen & (view.depth <= profile.max_range), seen & back)
-        times.append(t)
-        depths.append(depth)
-        confidences.append(confidence)
-        delivered.append(told)
-    manifest = Manifest(
-        kind=profile.kind, fps=fps, max_range=profile.max_range, camera_height=round(scene.wearer.height, 2),
-        user_height=round(scene.wearer.height / 0.743, 2), city=str(scene.facts["city"]), weather=weather, seed=seed,
-        source="simulated", licence="CC0-1.0",
-        extra={**scene.facts, "sensor": name, "latency": LATENCY},
-    )  # fmt: skip
-    found = of_arrays(
-        np.stack(depths),
-        np.array(times),
-        fps=fps,
-        K=None if profile.beam else K,
-        confidence=np.stack(confidences),
-        poses=np.stack(delivered) if poses else None,
-        manifest=manifest,
-        name=f"{scene.facts['city']}-{scene.facts['behaviour']}-{name}-{seed}",
-    )
-    return found.replace(objects=tables.objects(), truth=tables.truth(), labels=tables.labels())
+        rows.append((t, depth, confidence, told))
+    times, depths, confidences, poses = zip(*rows, strict=True)
+    return np.array(times), np.stack(depths), np.stack(confidences), np.stack(poses), tables
 
 
 class Odometry:
@@ -226,13 +231,14 @@ def _joined(parts: list[dict[str, Array]]) -> Mapping[str, Array]:
 
 
 def simulate_verb(out: Path | None, options: SimulateOptions) -> Written:
-    """Write ``n`` recordings of seeds ``seed, seed + 1, ...`` as ``.iar`` files.
+    """Write ``n`` recordings of seeds ``seed, seed + 1, ...`` into a folder, or one into a ``.iar`` file.
 
     Raises:
         ConfigError: options that no scene can have.
+        DataError: nowhere to write, or one file for several recordings.
     """
     jobs = [{**options.scene(), "seed": options.seed + k} for k in range(options.n)]
-    return _write(jobs, out or Path("alert-simulated"))
+    return _write("simulate", jobs, out)
 
 
 def make_data(out: Path | None, options: MakeDataOptions) -> Written:
@@ -240,6 +246,7 @@ def make_data(out: Path | None, options: MakeDataOptions) -> Written:
 
     Raises:
         ConfigError: options that no scene can have.
+        DataError: nowhere to write.
     """
     cities, sensors = ("jaipur", "hefei", "manhattan", "brooklyn"), ("phone_lidar", "stereo", "automotive")
     scenarios = ("approach", "mixed", "calm")
@@ -250,17 +257,23 @@ def make_data(out: Path | None, options: MakeDataOptions) -> Written:
         }
         for k in range(options.count)
     ]  # fmt: skip
-    return _write(jobs, out or Path("alert-data"))
+    return _write("make-data", jobs, out)
 
 
-def _write(jobs: list[dict[str, Any]], folder: Path) -> Written:
+def _write(verb: str, jobs: list[dict[str, Any]], out: Path | None) -> Written:
     from fieldsight.systems.alert import iar
+
+    if out is None:
+        raise DataError(f"{verb} writes recordings: name a folder, or a file that ends in .iar, with --out.")
+    single = out.suffix == iar.SUFFIX
+    if single and len(jobs) > 1:
+        raise DataError(f"{verb}: {out} is one file, but {len(jobs)} recordings are wanted. Name a folder.")
 
     names, danger, frames = [], 0, 0
     for job in progress.track(jobs, "simulating"):
         made = simulate(**job)
-        iar.write(made, folder / f"{made.name}.iar")
+        iar.write(made, out if single else out / f"{made.name}{iar.SUFFIX}")
         names.append(made.name)
         frames += len(made)
         danger += int(made.labels["danger"].sum()) if made.labels else 0
-    return Written(folder, {"recordings": len(names), "frames": frames, "danger": danger, "names": names})
+    return Written(out, {"recordings": len(names), "frames": frames, "danger": danger, "names": names})
