@@ -408,8 +408,8 @@ def test_what_is_no_source_is_refused(tmp_path: Path) -> None:
     for name in ("a.txt", "b.csv", "empty", "c.npz", "d.npy", "none.iar"):
         with pytest.raises(DataError):
             open_recording(tmp_path / name)
-    with pytest.raises(ConfigError, match="Did you mean 'euroc'"):
-        open_recording(tmp_path / "empty", SourceOptions(format="eurok"))
+    with pytest.raises(ConfigError, match="format"):
+        SourceOptions.parse({"format": "eurok"})
     np.savez(tmp_path / "e.npz", depth=np.array([{}], dtype=object))
     np.savez(tmp_path / "f.npz", colour=np.ones(3), other=np.ones(3))
     for name in ("e.npz", "f.npz"):

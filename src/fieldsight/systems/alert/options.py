@@ -129,11 +129,18 @@ class MonoOptions(Config):
     every: int = setting(1, "take every n-th picture of a video", ge=1, le=1000)
 
 
+#: Kinds of sources; :mod:`fieldsight.systems.alert.sources` says what each is.
+SourceFormat = Literal[
+    "auto", "iar", "array", "series", "scan", "cloud", "stray", "record3d", "zlib", "tum", "euroc", "scannet",
+    "arkitscenes", "stereo", "mono", "pictures",
+]  # fmt: skip
+
+
 @dataclass(frozen=True)
 class SourceOptions(Config):
     """What a source does not say of itself."""
 
-    format: str = setting("auto", "kind of source; auto looks at the files (see docs/howto/sources.md for the names)")
+    format: SourceFormat = setting("auto", "kind of source; auto looks at the files")
     unit: Literal["auto", "m", "mm", "cm"] = setting("auto", "unit of depth; auto: whole numbers are mm, others m")
     scale: float | None = setting(None, "metres per unit of depth instead (TUM 0.0002); nothing is checked then", gt=0)
     depth: Literal["auto", "plane", "range"] = setting("auto", "along the optical axis, or Euclidean distance")

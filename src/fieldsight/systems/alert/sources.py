@@ -26,15 +26,26 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from fieldsight.errors import ConfigError, DataError, unknown
+from fieldsight.errors import DataError
 from fieldsight.systems.alert import iar
 from fieldsight.systems.alert.building import times_notes
-from fieldsight.systems.alert.options import SourceOptions
-from fieldsight.systems.alert.readers import arrays, clouds, datasets, pairs, phones, pictures, ranges, video
+from fieldsight.systems.alert.options import SourceFormat, SourceOptions
+from fieldsight.systems.alert.readers import (
+    arrays,
+    clouds,
+    datasets,
+    multiscan,
+    pairs,
+    pictures,
+    ranges,
+    record3d,
+    stray,
+    video,
+)
 from fieldsight.systems.alert.readers.cloud_files import ENDINGS as CLOUDS
 from fieldsight.systems.alert.recording import Recording
 from fieldsight.systems.alert.store import Folder, numbered, open_store
@@ -42,10 +53,7 @@ from fieldsight.systems.alert.store import Folder, numbered, open_store
 #: Endings of files that are a recording by themselves; a search through folders takes them.
 SUFFIXES = (iar.SUFFIX, ".r3d", ".npz", ".npy", ".csv")
 
-FORMATS = (
-    "iar", "array", "series", "scan", "cloud", "stray", "record3d", "zlib", "tum", "euroc", "scannet", "arkitscenes",
-    "stereo", "mono", "pictures",
-)  # fmt: skip
+FORMATS = tuple(name for name in get_args(SourceFormat) if name != "auto")
 
 
 def open_recording(source: Any, options: SourceOptions | None = None) -> Recording:
@@ -58,7 +66,6 @@ def open_recording(source: Any, options: SourceOptions | None = None) -> Recordi
 
     Raises:
         DataError: absent, of no known kind, damaged, or not in the unit that was said; the file is named.
-        ConfigError: an unknown ``format``.
         MissingExtraError: the source needs a package that is not installed.
     """
     o = options or SourceOptions()
@@ -71,11 +78,7 @@ def open_recording(source: Any, options: SourceOptions | None = None) -> Recordi
     path = Path(source)
     if not path.exists():
         raise DataError(f"There is no file or folder '{path}'.")
-    kind = o.format
-    if kind == "auto":
-        kind = kind_of(path, o)
-    elif kind not in FORMATS:
-        raise ConfigError(unknown("format", kind, ("auto", *FORMATS)))
+    kind = kind_of(path, o) if o.format == "auto" else o.format
     if not kind:
         raise DataError(
             f"'{path}' is no source that is known: a {'folder' if path.is_dir() else 'file'} of none of the kinds "
@@ -85,8 +88,15 @@ def open_recording(source: Any, options: SourceOptions | None = None) -> Recordi
 
 
 def kind_of(path: Path, options: SourceOptions | None = None) -> str:
-    """The ``format`` of a file or folder by its name and its first bytes; empty where it is none."""
-    return _kind_of_folder(path) if path.is_dir() else _kind_of_file(path, options or SourceOptions())
+    """The ``format`` of a file or folder by its name and its first bytes; empty where it is none.
+
+    Raises:
+        DataError: it can't be read.
+    """
+    try:
+        return _kind_of_folder(path) if path.is_dir() else _kind_of_file(path, options or SourceOptions())
+    except OSError as error:
+        raise DataError(f"Can't read '{path}': {error.strerror or error}.") from None
 
 
 def find_sources(root: str | Path) -> list[Path]:
@@ -100,11 +110,11 @@ def find_sources(root: str | Path) -> list[Path]:
     top = Path(root)
     if not top.exists():
         raise DataError(f"There is no file or folder '{top}'.")
-    if top.is_file() or _kind_of_folder(top):
+    if top.is_file() or kind_of(top):
         return [top]
     found: list[Path] = []
     for entry in sorted(top.iterdir()):
-        if entry.name.startswith("."):
+        if entry.name.startswith(".") or (entry.is_symlink() and entry.is_dir()):  # a link may lead round in a circle
             continue
         if entry.is_dir():
             found += find_sources(entry)
@@ -138,7 +148,7 @@ def _kind_of_file(path: Path, options: SourceOptions) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
-    store = Folder(path)
+    store = Folder(path, deep=3)
     top = {p.name for p in path.iterdir()}
     if "manifest.json" in top or ("range.csv" in top and "depth" not in top):
         return "iar"
@@ -188,7 +198,7 @@ def _file(path: Path, kind: str, options: SourceOptions) -> Recording:
     if kind == "iar":
         return _ours(path)
     if kind == "record3d":
-        return phones.open_record3d(open_store(path), path.stem, options)
+        return record3d.open_record3d(open_store(path), path.stem, options)
     if kind == "array":
         return (arrays.open_npy if path.suffix.lower() == ".npy" else arrays.open_npz)(path, options)
     if kind == "series":
@@ -198,7 +208,7 @@ def _file(path: Path, kind: str, options: SourceOptions) -> Recording:
     if kind == "cloud":
         return clouds.open_clouds([path], path.stem, options)
     if kind == "zlib":
-        return phones.open_zlib(Folder(path.parent), path.name.split(".")[0], path.name, options)
+        return multiscan.open_zlib(Folder(path.parent), path.name.split(".")[0], path.name, options)
     if kind == "mono":
         return video.open_video(path, options)
     if kind == "stereo" and options.stereo.right is not None:
@@ -219,7 +229,7 @@ def _folder(path: Path, kind: str, options: SourceOptions) -> Recording:
         return _euroc(store, name, options)
     if kind == "zlib":
         file = next(n for n in sorted(store.names()) if n.endswith(".depth.zlib"))
-        return phones.open_zlib(store, name, file, options)
+        return multiscan.open_zlib(store, name, file, options)
     if kind == "cloud":
         names = store.names()
         folder = next((f for f in ("", "velodyne_points/data", "velodyne") if any(numbered(names, f, CLOUDS))), "")
@@ -228,7 +238,7 @@ def _folder(path: Path, kind: str, options: SourceOptions) -> Recording:
             raise DataError(f"'{path}' holds no cloud ending in {', '.join(CLOUDS)}.")
         return clouds.open_clouds(files, name, options)
     readers = {
-        "stray": phones.open_stray, "record3d": phones.open_record3d, "tum": datasets.open_tum,
+        "stray": stray.open_stray, "record3d": record3d.open_record3d, "tum": datasets.open_tum,
         "scannet": datasets.open_scannet, "arkitscenes": datasets.open_arkitscenes, "pictures": pictures.open_folder,
     }  # fmt: skip
     if kind not in readers:

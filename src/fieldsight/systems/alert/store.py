@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import zipfile
 import zlib
@@ -68,18 +69,25 @@ def check_name(name: str, where: str) -> str:
 
 
 class Folder:
-    """Files below a folder."""
+    """Files below a folder, down to ``deep`` levels where it is given."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.name = path, str(path)
+    def __init__(self, path: Path, deep: int | None = None) -> None:
+        self.path, self.name, self._deep = path, str(path), deep
         self._names: frozenset[str] | None = None
 
     def names(self) -> frozenset[str]:
         """All files below, hidden ones left out."""
         if self._names is None:
-            found = (p.relative_to(self.path) for p in self.path.rglob("*") if p.is_file())
-            self._names = frozenset(p.as_posix() for p in found if not any(s.startswith(".") for s in p.parts))
+            self._names = frozenset(self._walk())
         return self._names
+
+    def _walk(self) -> Iterator[str]:
+        for folder, below, files in os.walk(self.path):
+            at = Path(folder).relative_to(self.path)
+            deepest = self._deep is not None and len(at.parts) + 1 >= self._deep
+            below[:] = [] if deepest else sorted(name for name in below if not name.startswith("."))
+            prefix = "" if at == Path() else f"{at.as_posix()}/"
+            yield from (prefix + name for name in files if not name.startswith("."))
 
     def read(self, name: str, limit: int) -> bytes:
         """The bytes of a file.

@@ -62,7 +62,7 @@ def open_series(path: Path, options: SourceOptions) -> Recording:
     time, value = (next(n for n in names if n in heading) for names in (_TIME, _RANGE))
     table = _columns(rows, heading, (time, value), path)
     ids = [row[heading.index("id")] if "id" in heading else "" for _, row in rows]
-    times, ranges = seconds(table[time], str(path)), table[value]
+    times, ranges = _clock(table[time], time, path), table[value]
     notes: tuple[str, ...] = ()
     names = sorted(set(ids))
     if options.series:
@@ -78,6 +78,11 @@ def open_series(path: Path, options: SourceOptions) -> Recording:
         path.stem, times, lambda i: ranges[i].reshape(1, 1), scale=scale, notes=notes, manifest=Manifest(kind="range")
     )
     return build(raw, options)
+
+
+def _clock(stamps: Array, column: str, path: Path) -> Array:
+    """Seconds; ROS counts nanoseconds, also in a simulation that begins at 0."""
+    return seconds(stamps / 1e9 if column == "%time" else stamps, str(path))
 
 
 def _nearest(times: Array, ranges: Array) -> tuple[Array, Array]:
@@ -132,7 +137,7 @@ def open_scan(path: Path, options: SourceOptions) -> Recording:
         return np.repeat(np.where(np.isfinite(row), row, np.nan)[None], SCAN_ROWS, axis=0)
 
     longest = float(np.nanmax(high)) if np.isfinite(high).any() else None
-    times = seconds(table["%time"], str(path))
+    times = _clock(table["%time"], "%time", path)
     manifest = Manifest(kind="lidar", max_range=longest)
     return build(Raw(path.stem, times, depth, lambda i: K, scale=1.0, manifest=manifest), options)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -66,3 +68,19 @@ def check_there(store: Store, files: Sequence[str], where: str) -> None:
     missing = [name for name in files if check_name(name, where) not in store.names()]
     if len(missing) == len(files):
         raise DataError(f"'{where}' names {len(files)} pictures, none of them is there: '{missing[0]}' is the first.")
+
+
+def json_of(store: Store, name: str) -> dict[str, Any]:
+    """The JSON object of a file.
+
+    Raises:
+        DataError: absent, no JSON, or no object.
+    """
+    where = f"'{store.name}': {name}"
+    try:
+        found = json.loads(store.read(name, 64 * 2**20))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{where} is no JSON: {error}.") from None
+    if not isinstance(found, dict):
+        raise DataError(f"{where} holds no JSON object.")
+    return found
