@@ -101,9 +101,10 @@ def oncoming_swerve(s: Stage) -> list[Thing]:
 
 
 def overtaking(s: Stage) -> list[Thing]:
-    """Comes from behind, passes and drives away; level with the wearer at a third of the time."""
-    speed = max(s.speed, 3.0)
+    """Comes from behind, passes and drives away; past the wearer after about a third of the time."""
     level = s.meet * 0.45
+    # fast enough to be behind at first
+    speed = max(s.speed, (s.ahead(level) + 2 * s.half + 1.0) / level)
     y = s.ahead(level) + s.half + speed * (s.times - level)
     return [thing(s.kind, "overtaking", moving(np.full(len(y), s.lateral), y))]
 

@@ -197,6 +197,7 @@ class SimulateOptions(Config):
     kind: str | None = setting(None, "class of the main actor: car, bus, pedestrian, ...; drawn without")
     speed: float | None = setting(None, "speed of the main actor; drawn without", unit="m/s", gt=0, le=40)
     gap: float | None = setting(None, "distance at which it passes, negative for a hit; drawn without", ge=-5, le=30)
+    alone: bool = setting(False, "only the main actor, in an empty street")
 
     def scene(self) -> dict[str, Any]:
         """Arguments of :func:`~fieldsight.systems.alert.simulate.simulate`, all but the seed."""

@@ -161,13 +161,15 @@ def lay_out(city: City, roadway: bool, side: int, rng: np.random.Generator) -> L
         strips = (_strip(-side * 0.6, side * 0.5), _strip(-side * 3.2, -side * 3.7))
         row = -side * (BODY + rng.uniform(0.7, 1.0) + half)
         return Layout(side, near, -side * 2.6, facade, strips, row, -side * 2.7, near + 8.5, True)
-    wide = city.clearance >= 2.0 and rng.random() < 0.5
-    near = BODY + city.clearance + (1.2 if wide else 0.0)
-    kerb = side * min(1.2, near - 0.25)
+    base = BODY + (city.scooter_lane or city.clearance)
+    edge = float(rng.uniform(1.1, base - 0.3)) if base > 1.4 else base - 0.25
+    wide = city.clearance >= 2.0 and not city.scooter_lane and rng.random() < 0.5
+    # cars that park along the kerb push the lane away from the wearer
+    near = max(BODY + city.clearance, edge + 0.45 + 2 * half) if wide else BODY + city.clearance
+    kerb, props = side * edge, side * max(edge - 0.3, 0.62)
     facade = -side * rng.uniform(1.8, 3.0)
-    alone = (_strip(facade + side * 0.45, side * min(0.45, near - 0.6)),)
-    row = side * (1.35 + half) if wide else side * (near + 7.4)
-    props = side * min(0.85, near - 0.35)
+    alone = (_strip(facade + side * 0.45, side * max(edge - 0.75, 0.3)),)
+    row = side * (edge + 0.15 + half) if wide else side * (near + 7.4)
     return Layout(side, near, kerb, facade, alone, row, props, near + 8.5, False)
 
 
@@ -293,8 +295,7 @@ def crowd(
     """People along the walkways. Whom a walking wearer meets comes the other way; a standing one is passed by both.
 
     Half as many again as the city's rate are drawn, for those who would run into others are left out. What stays
-    passes the wearer at about the city's rate in Brooklyn and Hefei, at three quarters of it in the crowds of the
-    other two.
+    passes the wearer at about the city's rate, in Jaipur's crowd at two thirds of it.
     """
 
     def line() -> float:
@@ -340,6 +341,7 @@ def build(
     kind: str | None = None,
     speed: float | None = None,
     gap: float | None = None,
+    alone: bool = False,
 ) -> Scene:
     """Draw a scene.
 
@@ -350,6 +352,7 @@ def build(
         seconds: length.
         seed: of all chance.
         kind, speed, gap: of the main actor, where they shall not be drawn: class, m/s, metres when they pass.
+        alone: leave out all others: kerbs and facades stay.
 
     Raises:
         ConfigError: an unknown word, or less than 1 s.
@@ -384,7 +387,9 @@ def build(
     way, main, end = touch(way, main, times, seconds)
     scenery = furnish(known, plan, 55.0 + float(way.y[-1]), rng_for(seed, "alert furniture"))
     posts = np.array([(o.path.x[0], o.path.y[0]) for o in scenery if KINDS[o.kind].round]).reshape(-1, 2)
-    others = _others(scenario, act, known, plan, way, times, posts, seed)
+    if alone:
+        scenery = [one for one in scenery if one.kind in ("kerb", "wall")]
+    others = [] if alone else _others(scenario, act, known, plan, way, times, posts, seed)
     person = thing("pedestrian", "wearer", way, 1.2)
     things = [*main, *without_meetings([*main, person], [*scenery, *others])]
     facts = {

@@ -53,6 +53,7 @@ def simulate(
     kind: str | None = None,
     speed: float | None = None,
     gap: float | None = None,
+    alone: bool = False,
 ) -> Recording:
     """A street scene as a worn depth sensor records it, with exact labels; same arguments, same recording.
 
@@ -72,6 +73,7 @@ def simulate(
         pose_noise: how large these errors are, times a phone's; 0 delivers exact poses.
         kind, speed, gap: class, m/s and passing distance in metres (negative is a hit) of the main actor, instead of
             drawn ones.
+        alone: only the main actor in an empty street, to measure an estimator on it.
 
     Raises:
         ConfigError: an unknown word or a number out of range.
@@ -83,7 +85,7 @@ def simulate(
     if sensor == "any":
         sensor = str(rng_for(seed, "alert sensor").choice([k for k in PROFILES if k != "perfect"]))
     air = weather_of(weather)
-    scene = build(city, scenario, wearer, seconds, seed, kind, speed, gap)
+    scene = build(city, scenario, wearer, seconds, seed, kind, speed, gap, alone)
     taken = _record(scene, Sensor(PROFILES[sensor], air, rng_for(seed, "alert noise")), fps, size, pose_noise, seed)
     times, depth, confidence, told, tables = taken
     profile = PROFILES[sensor]
