@@ -11,6 +11,7 @@ import numpy as np
 from fieldsight.errors import DataError
 from fieldsight.systems.alert.frames import empty, metres, plane_depth, turned, turns_by_gravity
 from fieldsight.systems.alert.options import SourceOptions
+from fieldsight.systems.alert.poses import is_lens
 from fieldsight.systems.alert.recording import Array, Frame, Manifest, Recording, field_of_view
 from fieldsight.systems.alert.units import unit_problem
 
@@ -165,8 +166,12 @@ def _lens(raw: Raw, shape: tuple[int, ...], options: SourceOptions) -> tuple[Cal
             raise DataError(f"intrinsics: focal lengths are above 0, got {fx:g} and {fy:g}.")
         given = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
         return lambda i: given, ""
-    if raw.lens is not None and raw.lens(0) is not None:
-        return raw.lens, ""
+    known = raw.lens
+    first = None if known is None else known(0)
+    if known is not None and first is not None:
+        if not is_lens(first):
+            raise DataError(f"'{raw.name}': intrinsics are 3 x 3 with focal lengths above 0, got {first.tolist()}.")
+        return lambda i: K if (K := known(i)) is not None and is_lens(K) else None, ""
     if options.fov is not None:
         assumed = field_of_view(shape[1], shape[0], options.fov)
         return lambda i: assumed, f"intrinsics from a field of view of {options.fov:g} degrees"

@@ -68,3 +68,8 @@ def from_arkit(pose: Array) -> Array:
 def from_y_up(pose: Array) -> Array:
     """A pose whose camera is ours already (y down, looking along +z) but whose world has y up."""
     return WORLD_FROM_Y_UP @ pose
+
+
+def is_lens(K: Array) -> bool:
+    """True for ``(3, 3)`` of finite numbers with focal lengths above 0."""
+    return K.shape == (3, 3) and bool(np.isfinite(K).all()) and K[0, 0] > 0 and K[1, 1] > 0

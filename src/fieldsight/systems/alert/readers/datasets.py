@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -14,7 +15,7 @@ from fieldsight.systems.alert.frames import read_png
 from fieldsight.systems.alert.options import SourceOptions
 from fieldsight.systems.alert.poses import is_rigid, pose_of
 from fieldsight.systems.alert.readers.pictures import ENDINGS, Pictures, lens_of, matched
-from fieldsight.systems.alert.readers.text import check_there, matrix_of, table_of, values_of
+from fieldsight.systems.alert.readers.text import check_there, lens_in, matrix_of, table_of, values_of
 from fieldsight.systems.alert.recording import Array, Recording
 from fieldsight.systems.alert.store import FRAME_LIMIT, Store, numbered
 from fieldsight.systems.alert.tables import is_number, numbers
@@ -106,16 +107,20 @@ def read_sensor(store: Store, folder: str) -> dict[str, Any]:
         return {}
     values = parse_flat(store.read(file, 2**20), f"{store.name}: {file}")
     found: dict[str, Any] = {}
-    lens = values.get("intrinsics")
-    if isinstance(lens, list) and len(lens) == 4:
+    lists = {name: np.asarray(v) for name, v in values.items() if isinstance(v, list) and _finite(v)}
+    lens, place = lists.get("intrinsics", np.empty(0)), lists.get("data", np.empty(0))
+    if lens.size == 4:
         found["K"] = np.array([[lens[0], 0, lens[2]], [0, lens[1], lens[3]], [0, 0, 1.0]])
-    place = values.get("data")
-    if isinstance(place, list) and len(place) == 16 and is_rigid(np.reshape(place, (4, 4))):
-        found["T"] = np.reshape(np.asarray(place, dtype=np.float64), (4, 4))
+    if place.size == 16 and is_rigid(place.reshape(4, 4)):
+        found["T"] = place.reshape(4, 4)
     for key, name in (("D", "distortion_coefficients"), ("size", "resolution")):
-        if isinstance(values.get(name), list):
-            found[key] = np.asarray(values[name], dtype=np.float64)
+        if lists.get(name, np.empty(0)).size >= 2:
+            found[key] = lists[name]
     return found
+
+
+def _finite(values: list[Any]) -> bool:
+    return all(isinstance(v, float) and math.isfinite(v) for v in values)
 
 
 def open_scannet(store: Store, name: str, options: SourceOptions) -> Recording:
@@ -132,7 +137,7 @@ def open_scannet(store: Store, name: str, options: SourceOptions) -> Recording:
         poses.append(found if is_rigid(found) else None)
     pictures = Pictures(store, files)
     lens = next((f for f in ("intrinsic/intrinsic_depth.txt", "intrinsic_depth.txt") if f in store.names()), None)
-    K = None if lens is None else values_of(store, lens, 16).reshape(4, 4)[:3, :3]
+    K = None if lens is None else lens_in(store, lens)
     raw = Raw(
         name, np.arange(len(files)) / options.fps, pictures, None if K is None else lambda i: K, poses, scale=1e-3,
         sizes=pictures.sizes, bad=pictures.bad,

@@ -14,7 +14,7 @@ from fieldsight.systems.alert.frames import PNG, png_size, read_png
 from fieldsight.systems.alert.options import SourceOptions
 from fieldsight.systems.alert.poses import is_rigid, pose_of
 from fieldsight.systems.alert.readers.arrays import seconds
-from fieldsight.systems.alert.readers.text import matrix_of, table_of, values_of
+from fieldsight.systems.alert.readers.text import lens_in, matrix_of, table_of
 from fieldsight.systems.alert.recording import Array, Recording
 from fieldsight.systems.alert.store import FRAME_LIMIT, TABLE_LIMIT, Store, numbered
 from fieldsight.systems.alert.tables import from_csv, is_number, numbers
@@ -124,17 +124,7 @@ def lens_of(store: Store) -> Any:
     )
     if file is None:
         return None
-    values = values_of(store, file, 0)
-    if values.size == 4:
-        fx, fy, cx, cy = values
-        K = np.array([[fx, 0, cx], [0, fy, cy], [0, 0, 1.0]])
-    elif values.size in (9, 16):
-        side = int(values.size**0.5)
-        K = values.reshape(side, side)[:3, :3]
-    else:
-        raise DataError(f"'{store.name}': {file} has {values.size} numbers; 4 (fx fy cx cy) or 9 are wanted.")
-    if K[0, 0] <= 0 or K[1, 1] <= 0:
-        raise DataError(f"'{store.name}': {file}: focal lengths are above 0, got {K[0, 0]:g} and {K[1, 1]:g}.")
+    K = lens_in(store, file)
     return lambda i: K
 
 

@@ -12,7 +12,7 @@ from fieldsight.systems.alert.options import SourceOptions
 from fieldsight.systems.alert.poses import from_y_up, pose_of
 from fieldsight.systems.alert.readers.arrays import seconds
 from fieldsight.systems.alert.readers.pictures import Pictures, confidence_of
-from fieldsight.systems.alert.readers.text import values_of
+from fieldsight.systems.alert.readers.text import lens_in
 from fieldsight.systems.alert.recording import Array, Manifest, Recording
 from fieldsight.systems.alert.store import TABLE_LIMIT, Store, numbered
 from fieldsight.systems.alert.tables import from_csv, is_number
@@ -40,7 +40,7 @@ def open_stray(store: Store, name: str, options: SourceOptions) -> Recording:
     pictures = Pictures(store, files)
     lens = None
     if "camera_matrix.csv" in store.names():
-        K = values_of(store, "camera_matrix.csv", 9).reshape(3, 3)
+        K = lens_in(store, "camera_matrix.csv")
         height, width = pictures.sizes[0] if pictures.sizes else (192, 256)
         colour = (1920.0, 1440.0) if K[0, 2] > 640 else (float(width), float(height))
         scaled = scaled_lens(K, colour, (width, height))

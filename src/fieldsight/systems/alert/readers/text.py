@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fieldsight.errors import DataError
+from fieldsight.systems.alert.poses import is_lens
 from fieldsight.systems.alert.recording import Array
 from fieldsight.systems.alert.store import TABLE_LIMIT, Store, check_name
 from fieldsight.systems.alert.tables import is_number, numbers, rows_of
@@ -38,6 +39,9 @@ def matrix_of(rows: list[tuple[int, list[str]]], columns: int, where: str) -> Ar
     Raises:
         DataError: a cell that is no number.
     """
+    for line, row in rows:
+        if len(row) < columns:
+            raise DataError(f"'{where}' line {line} has {len(row)} cells, {columns} are wanted.")
     lines = [line for line, _ in rows]
     return np.stack(
         [numbers([row[k] for _, row in rows], lines, f"column {k + 1}", where) for k in range(columns)], axis=1
@@ -84,3 +88,24 @@ def json_of(store: Store, name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise DataError(f"{where} holds no JSON object.")
     return found
+
+
+def lens_in(store: Store, name: str) -> Array:
+    """Intrinsics ``(3, 3)`` out of a text file with 4 (fx fy cx cy), 9 or 16 numbers.
+
+    Raises:
+        DataError: another count, numbers that are not finite, focal lengths that are not above 0.
+    """
+    values = values_of(store, name, 0)
+    if values.size == 4:
+        K = np.array([[values[0], 0, values[2]], [0, values[1], values[3]], [0, 0, 1.0]])
+    elif values.size in (9, 16):
+        side = int(values.size**0.5)
+        K = values.reshape(side, side)[:3, :3]
+    else:
+        raise DataError(f"'{store.name}': {name} has {values.size} numbers; 4 (fx fy cx cy) or 9 are wanted.")
+    if not is_lens(K):
+        raise DataError(
+            f"'{store.name}': {name}: focal lengths are finite and above 0, got {K[0, 0]:g} and {K[1, 1]:g}."
+        )
+    return K
