@@ -16,13 +16,14 @@ import cv2
 import numpy as np
 import pytest
 
+from fieldsight.data.folders import gather
 from fieldsight.errors import ConfigError, DataError, MissingExtraError
 from fieldsight.systems.alert import iar
 from fieldsight.systems.alert.convert import convert
 from fieldsight.systems.alert.options import CloudOptions, ConvertOptions, SourceOptions
 from fieldsight.systems.alert.readers.clouds import project
 from fieldsight.systems.alert.recording import Manifest, Recording, field_of_view
-from fieldsight.systems.alert.sources import find_sources, kind_of, open_recording
+from fieldsight.systems.alert.sources import SUFFIXES, find_sources, gather_recordings, kind_of, open_recording
 
 HEIGHT, WALL, COUNT = 1.4, 4.0, 4
 
@@ -319,7 +320,7 @@ def test_millimetres_that_are_called_metres_are_detected_and_named(tmp_path: Pat
     [
         (100.0, {}, "Give unit=mm or unit=cm"),
         (0.001, {}, "half of the values lie below"),
-        (1.0, {"unit": "mm"}, "they can't be mm"),
+        (1.0, {"unit": "mm"}, "too near for mm"),
     ],
 )
 def test_other_units_are_named_too(factor: float, options: dict[str, Any], word: str) -> None:
@@ -434,6 +435,32 @@ def test_a_folder_of_sources_is_searched_but_not_a_source(tmp_path: Path) -> Non
     assert len(list((tmp_path / "out").glob("*.iar"))) == 4
     with pytest.raises(DataError, match="one file, there are"):
         convert(tmp_path, tmp_path / "x.iar", ConvertOptions())
+
+
+def test_inputs_of_all_kinds_are_gathered(tmp_path: Path) -> None:
+    stray(tmp_path)
+    ours(tmp_path)
+    (tmp_path / "twin").mkdir()
+    ours(tmp_path / "twin")
+    array = np.ones((3, 8, 12), np.float32)
+    many = [tmp_path, str(tmp_path / "twin" / "a.iar"), array, array, str(tmp_path / "twin" / "*.iar")]
+    items = gather_recordings(many, gather, SUFFIXES)
+    assert [i.stem.as_posix() for i in items] == [
+        "a", "a-2", "stray", "twin/a", "twin/a-2", "a-3", "input-0006", "input-0007", "a-4",
+    ]  # fmt: skip
+    assert all(len(open_recording(item.value)) for item in items)
+    assert [i.stem.name for i in gather_recordings(tmp_path / "stray", gather, SUFFIXES)] == ["stray"]
+    (tmp_path / "none").mkdir()
+    for nothing in ([], "", tmp_path / "none", "nowhere.iar"):
+        with pytest.raises(DataError):
+            gather_recordings(nothing, gather, SUFFIXES)
+
+
+def test_colour_of_sixteen_bits_is_no_depth(tmp_path: Path) -> None:
+    (tmp_path / "depth").mkdir()
+    cv2.imwrite(str(tmp_path / "depth" / "0.png"), np.full((8, 12, 3), 8000, np.uint16))
+    with pytest.raises(DataError, match="depth is grey, 16 bit"):
+        open_recording(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------- Record3D's packing

@@ -142,20 +142,18 @@ def _unit(raw: Raw, samples: list[Array], options: SourceOptions) -> tuple[float
     if options.unit != "auto":
         factor = UNITS[options.unit]
     depth = metres(values, factor)
+    taken = options.unit if options.unit != "auto" else "millimetres" if factor == UNITS["mm"] else "metres"
     problem, way_out = unit_problem(depth), "Give unit=mm or unit=cm, or scale=1 where they truly are metres"
     if problem and options.unit == "auto" and not raw.scale and not whole and "are millimetres," in problem:
         return UNITS["mm"], [f"taken as millimetres: {problem}"]
     if not problem and np.isfinite(depth).any() and float(np.nanmedian(depth)) < TOO_NEAR:
-        problem = f"half of the values lie below {np.nanmedian(depth) * 100:.2g} cm: they can't be {options.unit}"
-        problem = problem.replace("auto", "millimetres" if whole else "metres")
+        problem = f"half of the values lie below {np.nanmedian(depth) * 100:.2g} cm: this is too near for {taken}"
         way_out = "Give unit=m, or scale=METRES"
     elif "picture" in problem:
         way_out = "Give scale=METRES, the depth that 1 stands for"
     if problem:
-        said = "declared as" if options.unit != "auto" else "taken for"
-        raise DataError(
-            f"'{raw.name}': depth {said} {options.unit if options.unit != 'auto' else 'metres'}: {problem}. {way_out}."
-        )
+        said = f"declared as {options.unit}" if options.unit != "auto" else f"taken for {taken}"
+        raise DataError(f"'{raw.name}': depth {said}: {problem}. {way_out}.")
     return factor, []
 
 

@@ -45,7 +45,8 @@ def read_png(data: bytes, where: str) -> Array:
         raise
     except Exception as error:  # Pillow's decoders raise many kinds on damaged files
         raise DataError(f"{where} is no depth picture that can be read: {error}.") from None
-    if found.ndim == 3 and (found[..., :1] == found[..., :3]).all():
+    deep = data.startswith(PNG) and data[24:25] == b"\x10"  # Pillow halves 16-bit colour to 8 bits
+    if found.ndim == 3 and not deep and (found[..., :1] == found[..., :3]).all():
         found = found[..., 0]  # grey written as colour
     if found.ndim != 2:
         raise DataError(f"{where} is a colour picture {found.shape}; depth is grey, 16 bit.")

@@ -24,12 +24,13 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 
+from fieldsight.data.folders import Item
 from fieldsight.errors import DataError
 from fieldsight.systems.alert import iar
 from fieldsight.systems.alert.building import times_notes
@@ -120,6 +121,51 @@ def find_sources(root: str | Path) -> list[Path]:
             found += find_sources(entry)
         elif entry.suffix.lower() in SUFFIXES:
             found.append(entry)
+    return found
+
+
+def gather_recordings(
+    inputs: Any, gather: Callable[[Any, Sequence[str]], list[Item]], suffixes: Sequence[str]
+) -> list[Item]:
+    """Inputs as items, like ``gather``, but a folder gives its sources: itself where it is one.
+
+    Args:
+        inputs: a path, a pattern, an array or mapping, a recording, or a list of those.
+        gather: the house's own, for everything that is no folder.
+        suffixes: endings of files that patterns take.
+
+    Raises:
+        DataError: a path that does not exist, a folder without a source, or nothing at all.
+    """
+    items: list[Item] = []
+    many = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+    for one in many:
+        if not isinstance(one, (str, Path)) or not str(one).strip() or not Path(one).is_dir():
+            items += gather([one], suffixes)
+            continue
+        root, found = Path(one), find_sources(one)
+        if not found:
+            raise DataError(f"The folder '{root}' holds no source that is known: {', '.join(FORMATS)}.")
+        for path in found:
+            stem = Path(path.resolve().name) if path == root else path.relative_to(root)
+            items.append(Item(path, str(path), stem if path.is_dir() else stem.with_suffix("")))
+    if not items:
+        return gather(inputs, suffixes)  # says that there is nothing
+    return _told_apart(items)
+
+
+def _told_apart(items: list[Item]) -> list[Item]:
+    taken: set[str] = set()
+    found = []
+    for number, item in enumerate(items):
+        stem, count = item.stem, 1
+        if not isinstance(item.value, (str, Path)):
+            stem = Path(f"input-{number:04d}")
+        while str(stem).lower() in taken:
+            count += 1
+            stem = item.stem.with_name(f"{item.stem.name}-{count}")
+        taken.add(str(stem).lower())
+        found.append(Item(item.value, item.name, stem))
     return found
 
 
