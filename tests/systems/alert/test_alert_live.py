@@ -204,7 +204,7 @@ def test_frames_are_judged_and_an_approach_is_an_alarm(server: Live) -> None:
         assert state["message"]["l"] >= 1
         told = words(viewer, is_state("alarm"))
         assert told["overlay"]["threat"]
-        assert told["difference"] < 0
+        assert told["difference"] == pytest.approx(told["distance"] - told["previous"])
 
 
 def test_a_stall_is_told_in_time_and_good_frames_recover(server: Live, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -88,6 +88,18 @@ def test_a_house_close_beside_the_way_is_no_ground() -> None:
     assert outcome(report, "orientation") == "ok"
 
 
+def test_a_picture_that_is_turned_on_the_way_is_noticed() -> None:
+    test = SelfTest(AlertConfig())
+    for n in range(90):
+        depth = noisy(street())
+        test.add(Frame(np.rot90(depth, 2) if n > 30 else depth, n / 15, K=K))
+        report = test.report() if n % 8 == 0 else None
+    report = test.report()
+    assert outcome(report, "orientation") == "fail"
+    assert report.lost("unplugged").reason.startswith("Unplugged. Look at the sensor")
+    assert report.lost("unplugged").reason.endswith("And 1 more: see the self-test.")
+
+
 def test_few_frames_and_no_intrinsics() -> None:
     few = run(lambda n: noisy(street()), fps=2, seconds=6)
     assert (few.verdict, outcome(few, "frames")) == ("not protected", "fail")

@@ -28,7 +28,7 @@ from fieldsight.systems.alert.config import PRESETS, AlertConfig
 from fieldsight.systems.alert.live_sources import Demo, Depth, coloured, picture
 from fieldsight.systems.alert.state import AlertState
 from fieldsight.systems.alert.stream import Decoder
-from fieldsight.systems.alert.watching import Feed, Hub, View
+from fieldsight.systems.alert.watching import Feed, Hub, Seen, View
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, WebSocket
@@ -482,21 +482,30 @@ class _Viewer:
         }
         if feed is None:
             return found
-        seen = feed.seen
+        seen, problem = feed.seen, feed.problem()
         found |= {
             "mode": feed.config.mode,
-            "selftest": feed.report.to_dict(),
+            "selftest": (feed.report.lost(problem) if problem and seen else feed.report).to_dict(),
             "latency": live_view.latency(list(feed.latency)),
             "counts": {"frames": feed.frames, "bad": feed.bad, "dropped": feed.dropped},
         }
         if seen is not None:
-            previous = seen.previous
-            difference = state.distance - previous
+            previous, difference = _before(feed, seen, state)
             found |= {
                 "number": seen.number,
-                "previous": None if math.isnan(previous) else previous,
-                "difference": None if math.isnan(difference) else difference,
+                "previous": previous,
+                "difference": difference,
                 "overlay": live_view.overlay(seen.frame, feed.config, state),
                 "size": list(seen.frame.depth.shape),
             }
         return found
+
+
+def _before(feed: Feed, seen: Seen, state: AlertState) -> tuple[float | None, float | None]:
+    """The distance before and the difference, as the paper's screen has them: of the moved pixels in its modes."""
+    previous, difference = seen.previous, state.distance - seen.previous
+    if feed.config.mode not in live_view.AHEAD and not math.isnan(state.dt):
+        difference = state.speed * state.dt
+        previous = state.distance - difference
+    found = [None if math.isnan(value) else value for value in (previous, difference)]
+    return found[0], found[1]

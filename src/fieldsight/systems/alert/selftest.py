@@ -30,7 +30,7 @@ CAR = 8.0
 #: Frames a second: fewer are few, and fewer still are no watch.
 FEW, TOO_FEW = 8.0, 2.5
 #: Seconds for which ground that was seen at the bottom tells that the picture is upright.
-REMEMBERED = 30.0
+REMEMBERED = 10.0
 #: Modes that measure in metres across the picture, and need intrinsics for it.
 NEEDS_K = ("nearest", "track")
 
@@ -67,8 +67,16 @@ class Report:
 
     @property
     def reason(self) -> str:
-        """The words of what failed, joined; empty where nothing did."""
-        return " ".join(f.words for f in self.findings if f.outcome == "fail")
+        """The words of what failed first, and how much else did; empty where nothing did."""
+        failed = [f.words for f in self.findings if f.outcome == "fail"]
+        more = f" And {len(failed) - 1} more: see the self-test." if len(failed) > 1 else ""
+        return failed[0] + more if failed else ""
+
+    def lost(self, problem: str) -> Report:
+        """What holds while nobody watches for another reason: nothing is protected then."""
+        words = f"{problem[:1].upper()}{problem[1:].rstrip('.')}. Look at the sensor and its connection."
+        others = (f for f in self.findings if f.name != "frames")
+        return Report("not protected", (Finding("frames", "fail", words), *others))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
@@ -222,7 +230,9 @@ class SelfTest:
             while now - self._sides[0][0] > REMEMBERED:
                 self._sides.popleft()
         sides = [side for _, side in self._sides]
-        side = "bottom" if "bottom" in sides else sides[-1] if sides[-3:] == 3 * sides[-1:] else ""
+        steady = sides[-1] if sides[-3:] == 3 * sides[-1:] else ""
+        # a house beside the way hides the ground for a while and looks like it; nothing above does
+        side = "bottom" if "bottom" in sides and steady != "top" else steady
         if side == "bottom":
             return Finding("orientation", "ok", "The ground is at the bottom.")
         if side in _TURNS:
