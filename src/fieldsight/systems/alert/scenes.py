@@ -355,7 +355,7 @@ def build(
         alone: leave out all others: kerbs and facades stay.
 
     Raises:
-        ConfigError: an unknown word, or less than 1 s.
+        ConfigError: an unknown word, an actor that cannot move, or a length outside 1 to 3600 s.
     """
     # the same street for a turning wearer and for one who only stands there
     rng = rng_for(seed, "alert scene", "wearer_turns" if scenario == "static" else scenario)
@@ -367,6 +367,8 @@ def build(
     ):
         if value not in allowed:
             raise ConfigError(unknown(what, str(value), [str(a) for a in allowed if a is not None]))
+    if kind is not None and KINDS[kind].rule not in ("vehicle", "person") and scenario != "static_approach":
+        raise ConfigError(f"kind: {kind!r} stands still; give a vehicle or a person, or the scenario static_approach.")
     if not 1.0 <= seconds <= 3600.0:
         raise ConfigError(f"seconds: a scene lasts 1 to 3600 s, got {seconds:g}.")
     city = str(rng.choice(list(CITIES))) if city == "any" else city
