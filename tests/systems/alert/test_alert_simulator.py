@@ -471,7 +471,8 @@ def test_options_name_what_there_is() -> None:
     "wrong",
     [
         {"city": "paris"}, {"scenario": "flying"}, {"sensor": "sonar"}, {"wearer": "run"}, {"weather": "hail"},
-        {"weather": "fog0"}, {"kind": "tank"}, {"kind": "pole", "scenario": "oncoming"}, {"fps": 0.0}, {"size": (4, 4)}, {"seconds": 0.1},
+        {"weather": "fog0"}, {"kind": "tank"},
+        {"kind": "pole", "scenario": "oncoming"}, {"fps": 0.0}, {"size": (4, 4)}, {"seconds": 0.1},
     ],
 )  # fmt: skip
 def test_words_that_do_not_exist_are_told(wrong: dict[str, Any]) -> None:
