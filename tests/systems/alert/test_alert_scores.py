@@ -75,9 +75,7 @@ def test_the_untested_pair_and_what_the_text_claims() -> None:
     assert [round(x, 4) for x in (c.accuracy, c.precision)] == [0.8471, 0.8125]
     alert = a1.alerts(-2.2, 3.0)
     assert tolerant_recall(a1, alert, 0.41) == (53, 53)
-    wrong = [
-        (c, int(round(60 * t))) for c, t in zip(a1.clip[alert & ~a1.danger], a1.t[alert & ~a1.danger], strict=True)
-    ]
+    wrong = [(c, round(60 * t)) for c, t in zip(a1.clip[alert & ~a1.danger], a1.t[alert & ~a1.danger], strict=True)]
     assert [w[0] for w in wrong] == ["Walking4", "Walking4", "Scooter2"]
     missed = ~alert & a1.danger
     assert list(a1.clip[missed]) == ["Walking7", "Scooter1"]

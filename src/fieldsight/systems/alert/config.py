@@ -8,7 +8,7 @@ from typing import Literal
 from fieldsight.config import Config, setting
 
 Mode = Literal[
-    "nearest", "track", "looming", "paper", "paper_dt", "authors_app", "quartile", "distance_only", "always_closer"
+    "track", "nearest", "looming", "paper", "paper_dt", "authors_app", "quartile", "distance_only", "always_closer"
 ]
 
 
@@ -16,7 +16,7 @@ Mode = Literal[
 class AlertConfig(Config):
     """What an engine needs to know; the options of ``replay`` and ``live`` begin with it."""
 
-    mode: Mode = setting("nearest", "how distance and closing speed are read from depth")
+    mode: Mode = setting("track", "how distance and closing speed are read from depth")
     speed_threshold: float = setting(-2.2, "alarm only below this closing speed", unit="m/s", ge=-50, le=0)
     tti_threshold: float = setting(3.0, "alarm only below this time to impact", unit="s", ge=0, le=60)
     period: float = setting(0.1, "least time between processed frames", unit="s", gt=0, le=10)
@@ -40,12 +40,12 @@ class AlertConfig(Config):
     # what follows is nearest, track and looming
     corridor: float = setting(1.0, "half width of the way that is walked", unit="m", gt=0, le=10)
     swerve: float = setting(4.0, "sideways acceleration that is expected of a vehicle", unit="m/s2", ge=0, le=20)
-    reach: float = setting(25.0, "farthest surface that counts", unit="m", gt=0, le=300)
+    reach: float = setting(50.0, "farthest surface that counts", unit="m", gt=0, le=300)
     camera_height: float = setting(1.3, "height of the camera where the recording does not say", unit="m", gt=0, le=3)
     min_confidence: int = setting(0, "pixels of less confidence are left out (0 guessed, 1 fair, 2 good)", ge=0, le=2)
     window: float = setting(0.5, "seconds that a closing speed is fitted over", unit="s", gt=0, le=5)
-    on_hits: int = setting(2, "alarm after so many of the last on_of samples", ge=1, le=10)
-    on_of: int = setting(3, "see on_hits", ge=1, le=10)
+    on_hits: int = setting(1, "alarm after so many of the last on_of samples", ge=1, le=10)
+    on_of: int = setting(1, "see on_hits", ge=1, le=10)
     off_after: int = setting(5, "quiet after so many quiet samples", ge=1, le=100)
     hit_probability: float = setting(0.2, "least probability of a hit for an alarm of track", ge=0, le=1)
     # what follows says when nothing is judged
@@ -63,8 +63,8 @@ _PAPER = AlertConfig(mode="paper", period=0.5, dt="fixed", on_hits=1, on_of=1, o
 #: Settings by name; the first stands where nothing is said.
 PRESETS: dict[str, AlertConfig] = {
     "base": AlertConfig(),
-    "track": AlertConfig(mode="track"),
-    "looming": AlertConfig(mode="looming"),
+    "nearest": AlertConfig(mode="nearest", on_hits=2, on_of=3),
+    "looming": AlertConfig(mode="looming", on_hits=2, on_of=3),
     "fragile": AlertConfig(speed_threshold=-1.0, tti_threshold=5.0),
     "robust": AlertConfig(speed_threshold=-3.0),
     "paper": _PAPER,

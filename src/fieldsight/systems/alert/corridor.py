@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections import deque
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +75,7 @@ class Corridor:
 
     def _forget(self) -> None:
         edges = self._edges.tolist()
-        self._lanes = [Lane(a, b, deque(maxlen=40)) for a, b in zip(edges[:-1], edges[1:], strict=True)]
+        self._lanes = [Lane(a, b, deque(maxlen=40)) for a, b in pairwise(edges)]
 
     def update(self, frame: Frame) -> Estimate:
         """One processed frame."""
@@ -145,7 +147,12 @@ class Corridor:
 
     def _estimate(self, points: Points, candidates: list[Candidate], ready: bool) -> Estimate:
         seen = points.n_valid / max(points.n_pixels, 1)
-        common = {"ready": ready, "n_roi": points.n_pixels, "n_valid": points.n_valid, "confidence": seen}
+        common: dict[str, Any] = {
+            "ready": ready,
+            "n_roi": points.n_pixels,
+            "n_valid": points.n_valid,
+            "confidence": seen,
+        }
         if not candidates:
             return Estimate(reason="nothing stands in the way" if ready else "first frames", **common)
         candidates.sort(key=lambda c: (not c.passes, c.tti, c.distance))
@@ -171,3 +178,19 @@ def _first_surface(count: Array, area: Array, far: Array) -> float:
     begin = int(filled[np.argmax(enough)])
     end = int(deep[np.argmax(enough)])
     return float((fars[end] - fars[begin]) / (counts[end] - counts[begin]))
+
+
+def first_surface(forward: Array, area: Array, reach: float) -> float:
+    """Distance of the first surface among points, or NaN.
+
+    Args:
+        forward: metres ahead of each point, ``(n,)``.
+        area: square metres each one's pixel covers, ``(n,)``.
+        reach: metres; nothing lies farther.
+    """
+    cells = math.ceil(reach / CELL) + 1
+    cell = np.minimum((forward * np.float32(1 / CELL)).astype(np.int32), cells - 1)
+    count = np.bincount(cell, minlength=cells)
+    return _first_surface(
+        count, np.bincount(cell, weights=area, minlength=cells), np.bincount(cell, weights=forward, minlength=cells)
+    )

@@ -88,7 +88,7 @@ class AlertEngine:
 
     def step(
         self,
-        depth: Array,
+        depth: Any,
         t: float,
         confidence: Array | None = None,
         K: Array | None = None,

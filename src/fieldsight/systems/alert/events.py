@@ -17,8 +17,11 @@ from fieldsight.systems.alert.state import AlertState
 TOLERANCE = 0.4
 #: Two alarms closer than this are one.
 MERGE = 1.0
-#: An object of which never more pixels came back could not be seen.
-VISIBLE = 5
+#: Pixels that must come back, in so many frames from :data:`BEFORE` s before the danger to its end, for an object that
+#: could be seen; what shows itself for less leaves no time for any alarm.
+VISIBLE, FRAMES, BEFORE = 5, 3, 1.0
+#: A danger that the recording's begin or end cuts to less than this is not counted: no engine had the time, s.
+LEAST_LENGTH = 0.5
 #: Closing faster than this inside the corridor, a vehicle must never be missed, m/s.
 FAST = 3.0
 #: It must be announced so long before impact, or so soon after it came into sight, s.
@@ -34,7 +37,8 @@ class Approach:
         clip, kind, city, sensor: where, what.
         start, end: s of the first and last dangerous frame.
         detected: an alarm fell between ``start - TOLERANCE`` and ``end``.
-        seen: the sensor returned at least :data:`VISIBLE` of its pixels in some frame up to the end.
+        seen: the sensor returned at least :data:`VISIBLE` of its pixels in :data:`FRAMES` frames shortly before or
+            during the danger.
         lead: true seconds to impact at the first such alarm; NaN where there was none.
         first_seen: s of the first frame in which it was seen; NaN.
         fast: a vehicle closing faster than :data:`FAST` whose path crosses the corridor.
@@ -67,6 +71,8 @@ class Clip:
         alert, danger, judged: ``(n,)`` booleans.
         approaches: see :class:`Approach`.
         false_alarms: alarms without a danger near them.
+        false_seconds: time in alarm with no danger within :data:`TOLERANCE`: a single alarm that never ends would
+            count as one.
         minutes: length.
         kinds: ``(n,)`` class of the most urgent danger, or "none".
     """
@@ -80,6 +86,7 @@ class Clip:
     judged: NDArray[np.bool_]
     approaches: tuple[Approach, ...]
     false_alarms: int
+    false_seconds: float
     minutes: float
     kinds: tuple[str, ...] = ()
     flips: int = 0
@@ -132,11 +139,15 @@ def score(recording: Recording, states: Sequence[AlertState], alert: NDArray[np.
     spans = [(float(stamps[a]) - TOLERANCE, float(stamps[b]) + TOLERANCE) for a, b in runs(dangers)]
     sounded = alarms(t, said)
     false = sum(not any(a <= high and b >= low for low, high in spans) for a, b in sounded)
+    near = np.zeros(len(t), bool)
+    for low, high in spans:
+        near |= (t >= low) & (t <= high)
+    step = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
     kinds = np.asarray(labels["kind"]).astype(str)[row] if len(t) else np.zeros(0, "U1")
     seconds = float(stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
     return Clip(
         recording.name, recording.manifest.city, sensor, t, said, danger, judged, found, false,
-        seconds / 60, tuple(k if d else "none" for k, d in zip(kinds, danger, strict=True)),
+        float((said & ~near).sum()) * step, seconds / 60, tuple(k if d else "none" for k, d in zip(kinds, danger, strict=True)),
         int(np.count_nonzero(np.diff(said.astype(np.int8)))),
     )  # fmt: skip
 
@@ -156,7 +167,9 @@ def _approaches(recording: Recording, t: Array, said: NDArray[np.bool_], sensor:
         table = {name: np.asarray(values)[here] for name, values in truth.items()}
         when = stamps[np.searchsorted(np.asarray(labels["i"]).astype(int), frame[here])]
         for a, b in _joined(when, table["danger"].astype(bool)):
-            found.append(_approach(recording, table, when, a, b, t, said, sensor))
+            cut = when[a] <= stamps[0] + 1e-6 or when[b] >= stamps[-1] - 1e-6
+            if not cut or when[b] - when[a] >= LEAST_LENGTH:
+                found.append(_approach(recording, table, when, a, b, t, said, sensor))
     return found
 
 
@@ -182,7 +195,7 @@ def _approach(
     lead = float(np.interp(first, when, np.where(np.isfinite(ttc), ttc, 60.0))) if detected else math.nan
     visible = np.asarray(table["returned"]).astype(int) >= VISIBLE
     visible[b + 1 :] = False
-    seen = bool(visible.any())
+    seen = int(visible[when >= start - BEFORE].sum()) >= FRAMES
     first_seen = float(when[np.argmax(visible)]) if seen else math.nan
     closing = np.asarray(table["closing"], dtype=np.float64)[a : b + 1]
     corridor = np.asarray(table["in_corridor"]).astype(bool)[a : b + 1] & (closing > FAST)
@@ -222,13 +235,10 @@ def _from_labels(
 
 def _nearest(stamps: Array, t: Array) -> Array:
     """Index of the label nearest in time to each state."""
-    after = np.clip(np.searchsorted(stamps, t), 1, max(len(stamps) - 1, 1))
-    before = after - 1
-    return np.where(
-        np.abs(stamps[before] - t) <= np.abs(stamps[np.minimum(after, len(stamps) - 1)] - t),
-        before,
-        np.minimum(after, len(stamps) - 1),
-    )
+    last = len(stamps) - 1
+    after = np.clip(np.searchsorted(stamps, t), min(1, last), last)
+    before = np.maximum(after - 1, 0)
+    return np.where(np.abs(stamps[before] - t) <= np.abs(stamps[after] - t), before, after)
 
 
 @dataclass(frozen=True)
@@ -238,7 +248,7 @@ class Summary:
     Attributes:
         approaches, missed: that the sensor could see.
         unseen, unseen_missed: that it could not.
-        false_alarms, minutes: of all clips.
+        false_alarms, false_seconds, minutes: of all clips.
         lead: median true seconds to impact at the first alarm of the detected.
         fast, fast_late: fast vehicles in the corridor that could be seen, and those not announced in time.
     """
@@ -248,6 +258,7 @@ class Summary:
     unseen: int
     unseen_missed: int
     false_alarms: int
+    false_seconds: float
     minutes: float
     lead: float
     fast: int
@@ -265,6 +276,11 @@ class Summary:
         """False alarms a minute."""
         return self.false_alarms / self.minutes if self.minutes else math.nan
 
+    @property
+    def false_share(self) -> float:
+        """Share of the time in an alarm for nothing."""
+        return self.false_seconds / (60 * self.minutes) if self.minutes else math.nan
+
 
 def summary(clips: Sequence[Clip]) -> Summary:
     """Add clips up."""
@@ -277,7 +293,7 @@ def summary(clips: Sequence[Clip]) -> Summary:
     samples = sum(len(c.t) for c in clips)
     return Summary(
         len(seen), sum(not a.detected for a in seen), len(unseen), sum(not a.detected for a in unseen),
-        sum(c.false_alarms for c in clips), minutes, float(np.median(leads)) if leads else math.nan,
+        sum(c.false_alarms for c in clips), sum(c.false_seconds for c in clips), minutes, float(np.median(leads)) if leads else math.nan,
         len(fast), sum(not a.in_time for a in fast),
         sum(int(c.alert.sum()) for c in clips) / samples if samples else math.nan,
         sum(c.flips for c in clips) / minutes if minutes else math.nan,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from typing import Any
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Looming:
         crop = whole[:, region(whole.shape, self.config)[1]]  # full height: a silhouette must be seen whole
         seen = crop > 0
         n_valid = int(np.count_nonzero(seen))
-        common = {"n_roi": crop.size, "n_valid": n_valid, "confidence": n_valid / crop.size}
+        common: dict[str, Any] = {"n_roi": crop.size, "n_valid": n_valid, "confidence": n_valid / crop.size}
         piece, near = _silhouette(crop, seen, region(whole.shape, self.config)[0])
         if piece is None:
             self._past.clear()

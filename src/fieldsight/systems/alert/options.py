@@ -212,3 +212,12 @@ class MakeDataOptions(Config):
     seconds: float = setting(8.0, "length of a recording", unit="s", ge=1, le=600)
     seed: int = setting(0, "seed of the first recording", ge=0)
     size: tuple[int, int] = setting((96, 72), "width and height in pixels", ge=8, le=2048)
+
+
+@dataclass(frozen=True)
+class ReplayOptions(AlertConfig):
+    """Options of ``replay``."""
+
+    video: bool = setting(False, "also write an annotated MP4")
+    wav: bool = setting(False, "also write the alarms as sound")
+    source: SourceOptions = setting(SourceOptions(), "what the source does not say of itself")

@@ -6,21 +6,21 @@ from collections.abc import Iterator
 
 from fieldsight.systems.alert.config import AlertConfig
 from fieldsight.systems.alert.engine import AlertEngine
-from fieldsight.systems.alert.recording import Recording
+from fieldsight.systems.alert.recording import Frame, Recording
 from fieldsight.systems.alert.state import AlertState
 
 
 def states_of(recording: Recording, config: AlertConfig) -> list[AlertState]:
     """Every processed frame's state, from a fresh engine."""
-    return list(walk(recording, AlertEngine(settings_for(recording, config))))
+    return [state for _, state in walk(recording, AlertEngine(settings_for(recording, config)))]
 
 
-def walk(recording: Recording, engine: AlertEngine) -> Iterator[AlertState]:
-    """States as they come; frames that were not due give none."""
+def walk(recording: Recording, engine: AlertEngine) -> Iterator[tuple[Frame, AlertState]]:
+    """Frames with their states as they come; frames that were not due give none."""
     for frame in recording:
         state = engine.step(frame.depth, frame.t, frame.confidence, frame.K, frame.pose)
         if state is not None:
-            yield state
+            yield frame, state
 
 
 def settings_for(recording: Recording, config: AlertConfig) -> AlertConfig:

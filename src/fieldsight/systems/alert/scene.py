@@ -6,9 +6,11 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fieldsight.systems.alert import ground
 from fieldsight.systems.alert.config import AlertConfig
+from fieldsight.systems.alert.motion import Past
 from fieldsight.systems.alert.recording import Array, Frame
 
 #: Metres above the ground that count as in the way.
@@ -28,8 +30,10 @@ class Points:
     Attributes:
         forward, side: metres along and right of the walking direction, from the camera, ``(n,)`` float32.
         area: square metres that each point's pixel covers, ``(n,)``.
+        motion: :data:`~fieldsight.systems.alert.motion.UNKNOWN`, ``STANDS`` or ``MOVES`` of each, ``(n,)``.
         camera: camera position ``(forward, side)`` over the ground along the same axes; NaN without a pose.
         heading: radians from the walking direction to where the camera looks, positive to the right.
+        axes: radians from the world's y axis to the walking direction, towards its x; 0 without a pose.
         turned: True where the walking direction was just taken anew: the past has other axes.
         n_valid, n_pixels: pixels with a return, and pixels looked at.
         problem: why there are no points, or nothing.
@@ -38,8 +42,10 @@ class Points:
     forward: Array
     side: Array
     area: Array
+    motion: Array
     camera: tuple[float, float]
     heading: float
+    axes: float
     turned: bool
     n_valid: int
     n_pixels: int
@@ -60,6 +66,7 @@ class Scene:
         self._yaw = math.nan
         self._t = math.nan
         self._level = ground.nominal(self.config.camera_height)
+        self._past = Past()
 
     def points(self, frame: Frame) -> Points:
         """Everything between :data:`LOWEST` and :data:`HIGHEST` above the ground, within reach."""
@@ -68,15 +75,17 @@ class Scene:
         if frame.K is None:
             return _nothing("the lens is unknown: give its intrinsics K, or use a mode of the paper's family")
         x, y, pixel, step = self._rays(frame)
-        z = np.ascontiguousarray(frame.depth[::step, ::step]).ravel()
+        thin = np.ascontiguousarray(frame.depth[::step, ::step])
+        z = thin.ravel()
         keep = (z > 0.1) & (z < self.config.reach)
         if self.config.min_confidence and frame.confidence is not None:
             keep &= np.ascontiguousarray(frame.confidence[::step, ::step]).ravel() >= self.config.min_confidence
-        here = np.flatnonzero(keep)
-        n_valid = int(here.size)
+        n_valid = int(np.count_nonzero(keep))
+        here = np.flatnonzero(keep & supported(thin).ravel())
         x, y, z = x[here], y[here], z[here]
         level = self._ground(frame, x, y, z)
         ahead, swing, turned = self._heading(frame)
+        axes = 0.0 if frame.pose is None else self._anchor
         c, s = math.cos(swing), math.sin(swing)
         f, r, u = level.forward, level.right, level.up
         # forward and side of a walking direction that lies `swing` left of the optical axis
@@ -87,15 +96,31 @@ class Scene:
         tall = (up > LOWEST) & (up < HIGHEST)
         chosen = np.flatnonzero(tall & (along > 0.1))
         z = z[chosen]
-        return Points(
-            along[chosen], across[chosen], z * z * np.float32(pixel), ahead, swing, turned, n_valid, keep.size
-        )
+        motion = self._motion(frame, thin, step, np.stack([x[chosen] * z, y[chosen] * z, z]))
+        area = z * z * np.float32(pixel)
+        return Points(along[chosen], across[chosen], area, motion, ahead, swing, axes, turned, n_valid, keep.size)
+
+    def sigma(self, distance: Array | float) -> Array:
+        """Noise of one pixel's depth at a distance, m, as measured from frame to frame."""
+        return self._past.sigma(distance)
+
+    def _motion(self, frame: Frame, thin: Array, step: int, points: Array) -> Array:
+        """What of the points moves; nobody knows without poses."""
+        if frame.pose is None or frame.K is None:
+            return np.zeros(points.shape[1], np.int8)
+        K = frame.K.copy()
+        K[:2] /= step
+        found = self._past.classify(frame.t, frame.pose, K, points)
+        self._past.keep(frame.t, frame.pose, thin)
+        return found
 
     def _range(self, frame: Frame) -> Points:
         z = frame.depth.ravel()
         keep = z[(z > 0.1) & (z < self.config.reach)].astype(np.float32)
         one = np.ones_like(keep)
-        return Points(keep, 0 * keep, one, (math.nan, math.nan), 0.0, False, keep.size, 1)
+        return Points(
+            keep, 0 * keep, one, np.zeros(keep.size, np.int8), (math.nan, math.nan), 0.0, 0.0, False, keep.size, 1
+        )
 
     def _rays(self, frame: Frame) -> tuple[Array, Array, float, int]:
         assert frame.K is not None
@@ -139,6 +164,31 @@ class Scene:
         return (s * px + c * py, c * px - s * py), _wrap(yaw - self._anchor), turned
 
 
+def supported(depth: Array) -> NDArray[np.bool_]:
+    """Pixels that lie at the depth of half of their neighbours that came back: what an edge mixes floats alone.
+
+    Args:
+        depth: ``(H, W)`` metres, NaN where nothing came back.
+
+    Returns:
+        ``(H, W)``; a pixel without neighbours is kept, since drop-outs thin out what is far.
+    """
+    seen = depth > 0
+    room = 0.1 + 0.04 * depth
+    near = np.zeros(depth.shape, np.int8)
+    there = np.zeros(depth.shape, np.int8)
+    for here, other in (
+        ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
+        ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
+    ):
+        both = seen[here] & seen[other]
+        close = both & (np.abs(depth[here] - depth[other]) < room[here])
+        for side in (here, other):
+            near[side] += close
+            there[side] += both
+    return 2 * near >= there
+
+
 def _row(weights: Array, x: Array, y: Array) -> Array:
     a, b, c = (np.float32(w) for w in weights)
     found = x * a
@@ -153,4 +203,4 @@ def _wrap(angle: float) -> float:
 
 def _nothing(problem: str) -> Points:
     empty = np.empty(0, np.float32)
-    return Points(empty, empty, empty, (math.nan, math.nan), 0.0, False, 0, 0, problem)
+    return Points(empty, empty, empty, np.empty(0, np.int8), (math.nan, math.nan), 0.0, 0.0, False, 0, 0, problem)

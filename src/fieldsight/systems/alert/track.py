@@ -1,29 +1,35 @@
 """``track``: objects on a bird's-eye grid, followed by Kalman filters, judged by their closest approach.
 
 Points above the ground fall into cells of 0.2 m; connected cells are objects; objects meet tracks by the Hungarian
-method on gated Mahalanobis distances; each track is a constant-velocity filter ``[x, y, vx, vy]`` in the world (or,
-without poses, relative to the wearer). For every track the closest point of approach gives ``P(hit)``.
+method on gated Mahalanobis distances; each track is a constant-velocity filter ``[x, y, vx, vy]`` in the world. For
+every track the closest point of approach gives ``P(hit)``. Only points that move by themselves make objects; what
+stands in the way comes at the wearer's own speed.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass
+from itertools import pairwise
 
+import cv2
 import numpy as np
-from scipy import ndimage
+from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from scipy.special import ndtr
 
 from fieldsight.systems.alert.config import AlertConfig
+from fieldsight.systems.alert.corridor import DRIVES, Corridor, first_surface
+from fieldsight.systems.alert.motion import MOVES
 from fieldsight.systems.alert.recording import Array, Frame
 from fieldsight.systems.alert.scene import Points, Scene
 from fieldsight.systems.alert.state import Candidate, Estimate, time_to_impact
 
-#: Cell of the bird's-eye grid, m.
-CELL = 0.2
+#: Cell of the bird's-eye grid, m; cells that touch, or nearly touch, belong together.
+CELL = 0.25
 #: Half width of the grid, m.
-HALF = 14.0
+HALF = 20.0
 #: Least visible area, m2, and points of an object.
 LEAST_AREA, LEAST_POINTS = 0.06, 4
 #: Standard deviation of an object's acceleration, m/s2.
@@ -31,11 +37,11 @@ ACCELERATION = 2.0
 #: Gate on the squared Mahalanobis distance, two dimensions (99.7 %).
 GATE = 11.8
 #: Frames that a track outlives without being seen, and hits before it is believed.
-PATIENCE, BELIEVED = 4, 3
+PATIENCE, BELIEVED = 7, 2
 #: Half width of the wearer and the margin around, m.
 BODY, MARGIN = 0.25, 0.3
-#: Over the ground faster than people walk, m/s.
-DRIVES = 2.4
+#: Seconds over which the wearer's own velocity is taken.
+OWN_WINDOW = 0.5
 
 
 @dataclass(slots=True)
@@ -56,7 +62,7 @@ class Track:
 
     Attributes:
         id: number, never used twice.
-        x: ``[side, forward, v_side, v_forward]`` of its near face in the world's or the wearer's frame.
+        x: ``[x, y, vx, vy]`` of its near face in the world.
         P: its covariance ``(4, 4)``.
         width: metres across, smoothed.
         seen: frames in which it was found.
@@ -69,12 +75,6 @@ class Track:
     width: float
     seen: int = 1
     missed: int = 0
-    speeds: list[float] = field(default_factory=list)
-
-
-def sigma(distance: float) -> float:
-    """Standard deviation of a blob's place at a distance, m: the sensor's and the blob's own (0.05 + 0.02 z)."""
-    return 0.05 + 0.02 * distance
 
 
 class Tracker:
@@ -83,77 +83,93 @@ class Tracker:
     def __init__(self, config: AlertConfig) -> None:
         self.config = config
         self._scene = Scene(config)
+        self._lanes = Corridor(config)
         self.reset()
 
     def reset(self) -> None:
         """Forget everything."""
         self._scene.reset()
+        self._lanes.reset()
         self._tracks: list[Track] = []
         self._next = 0
         self._t = math.nan
-        self._axes = (math.nan, math.nan)
-        self._cameras: list[tuple[float, float, float]] = []
+        self._own: deque[tuple[float, float, float]] = deque(maxlen=64)
 
     def update(self, frame: Frame) -> Estimate:
-        """One processed frame."""
+        """One processed frame. Without a pose nobody knows what moves by itself: then the lanes of ``nearest`` judge."""
+        if frame.pose is None:
+            return self._lanes.update(frame)
         points = self._scene.points(frame)
         if points.problem:
             return Estimate(judged=False, reason=points.problem)
-        if points.turned:
-            self._tracks.clear()
-            self._cameras.clear()
-        posed = not math.isnan(points.camera[0])
-        ahead, aside = points.camera if posed else (0.0, 0.0)
-        own = self._own_speed(frame.t, ahead, aside)
+        here = frame.pose[:2, 3]
+        own = self._own_velocity(frame.t, here)
         self._advance(frame.t)
-        self._meet(blobs(points), ahead, aside)
-        candidates = [c for track in self._tracks if (c := self._candidate(track, ahead, aside, own, posed))]
+        self._meet(blobs(points, points.motion == MOVES), here, points.axes)
+        candidates = [c for track in self._tracks if (c := self._candidate(track, here, own, points))]
+        if (wall := self._standing(points, own)) is not None:
+            candidates.append(wall)
         candidates.sort(key=lambda c: (not c.passes, c.tti, c.distance))
-        ready = any(t.seen >= BELIEVED for t in self._tracks) or not self._tracks
         seen = points.n_valid / max(points.n_pixels, 1)
         first = candidates[0] if candidates else Candidate(math.nan, 0.0, math.inf)
-        words = f"{len(candidates)} objects followed" if candidates else "nothing stands in the way"
+        words = f"{len(self._tracks)} objects followed" if self._tracks else "nothing moves"
         return Estimate(
-            first.distance, first.speed, first.tti, ready=ready, reason=words if ready else "first frames",
+            first.distance, first.speed, first.tti, reason=words,
             candidates=tuple(candidates), confidence=seen, n_roi=points.n_pixels, n_valid=points.n_valid,
+            n_moving=int(np.count_nonzero(points.motion == MOVES)),
         )  # fmt: skip
 
-    def _own_speed(self, t: float, ahead: float, aside: float) -> tuple[float, float]:
-        """The wearer's velocity along the axes over the last half second, m/s."""
-        self._cameras = [c for c in self._cameras if t - c[0] <= 0.5] + [(t, ahead, aside)]
-        first = self._cameras[0]
+    def _standing(self, points: Points, own: Array) -> Candidate | None:
+        """What stands in the way that is walked: it comes at the wearer's own speed."""
+        here = (points.motion != MOVES) & (np.abs(points.side) < self.config.corridor)
+        distance = first_surface(points.forward[here], points.area[here], self.config.reach)
+        if math.isnan(distance):
+            return None
+        speed = -float(own @ np.array([math.sin(points.axes), math.cos(points.axes)]))
+        return Candidate(distance, speed, time_to_impact(distance, speed), True, -points.heading, 0.0)
+
+    def _own_velocity(self, t: float, here: Array) -> Array:
+        """The wearer's velocity over the last half second (a step, so that gait falls out), ``(2,)`` m/s."""
+        self._own.append((t, float(here[0]), float(here[1])))
+        while t - self._own[0][0] > OWN_WINDOW:
+            self._own.popleft()
+        first = self._own[0]
         dt = t - first[0]
-        return ((ahead - first[1]) / dt, (aside - first[2]) / dt) if dt > 0.05 else (0.0, 0.0)
+        return np.array([here[0] - first[1], here[1] - first[2]]) / dt if dt > 0.05 else np.zeros(2)
 
     def _advance(self, t: float) -> None:
         dt = t - self._t if not math.isnan(self._t) else 0.0
         self._t = t
-        if dt <= 0:
+        if dt <= 0 or not self._tracks:
             return
         F = np.eye(4)
         F[0, 2] = F[1, 3] = dt
-        q = ACCELERATION**2
-        Q = q * np.array(
-            [
-                [dt**4 / 4, 0, dt**3 / 2, 0],
-                [0, dt**4 / 4, 0, dt**3 / 2],
-                [dt**3 / 2, 0, dt**2, 0],
-                [0, dt**3 / 2, 0, dt**2],
-            ]
-        )
+        Q = np.kron(np.array([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]]), np.eye(2)) * ACCELERATION**2
         for track in self._tracks:
             track.x = F @ track.x
             track.P = F @ track.P @ F.T + Q
 
-    def _meet(self, found: list[Blob], ahead: float, aside: float) -> None:
+    def _spread(self, blob: Blob, axes: float) -> Array:
+        """Covariance ``(2, 2)`` of a blob's place: the sensor's noise along the line of sight, a pixel across."""
+        distance = math.hypot(blob.side, blob.forward)
+        along = 0.05 + 0.015 * distance + 0.5 * float(self._scene.sigma(distance))
+        across = 0.1 + 0.01 * distance + 0.1 * blob.width
+        angle = math.atan2(blob.side, blob.forward) + axes
+        ray, cross = np.array([math.sin(angle), math.cos(angle)]), np.array([math.cos(angle), -math.sin(angle)])
+        return along**2 * np.outer(ray, ray) + across**2 * np.outer(cross, cross)
+
+    def _meet(self, found: list[Blob], here: Array, axes: float) -> None:
         """Give blobs to tracks, begin new tracks, drop those that were not seen for long."""
-        places = np.array([[b.side + aside, b.forward + ahead] for b in found]).reshape(-1, 2)
-        spreads = np.array([sigma(math.hypot(b.side, b.forward)) for b in found])
+        c, s = math.cos(axes), math.sin(axes)
+        places = (
+            np.array([[c * b.side + s * b.forward, -s * b.side + c * b.forward] for b in found]).reshape(-1, 2) + here
+        )
+        spreads = np.array([self._spread(b, axes) for b in found]).reshape(-1, 2, 2)
         taken: set[int] = set()
         met: set[int] = set()
         if self._tracks and found:
             means = np.array([t.x[:2] for t in self._tracks])
-            S = np.array([t.P[:2, :2] for t in self._tracks])[:, None] + (spreads**2)[None, :, None, None] * np.eye(2)
+            S = np.array([t.P[:2, :2] for t in self._tracks])[:, None] + spreads[None]
             gap = places[None] - means[:, None]
             cost = np.einsum("tbi,tbij,tbj->tb", gap, np.linalg.inv(S), gap)
             for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
@@ -167,13 +183,13 @@ class Tracker:
         self._tracks = [t for t in self._tracks if t.missed <= (PATIENCE if t.seen >= BELIEVED else 1)]
         for n, blob in enumerate(found):
             if n not in taken:
-                P = np.diag([spreads[n] ** 2, spreads[n] ** 2, 36.0, 36.0])
+                P = np.zeros((4, 4))
+                P[:2, :2], P[2:, 2:] = spreads[n], 36.0 * np.eye(2)
                 self._tracks.append(Track(self._next, np.array([*places[n], 0.0, 0.0]), P, blob.width))
                 self._next += 1
 
-    def _correct(self, track: Track, place: Array, spread: float, blob: Blob) -> None:
-        S = track.P[:2, :2] + spread**2 * np.eye(2)
-        gain = track.P[:, :2] @ np.linalg.inv(S)
+    def _correct(self, track: Track, place: Array, spread: Array, blob: Blob) -> None:
+        gain = track.P[:, :2] @ np.linalg.inv(track.P[:2, :2] + spread)
         track.x = track.x + gain @ (place - track.x[:2])
         track.P = track.P - gain @ track.P[:2]
         track.P = 0.5 * (track.P + track.P.T)
@@ -181,25 +197,28 @@ class Tracker:
         track.seen += 1
         track.missed = 0
 
-    def _candidate(
-        self, track: Track, ahead: float, aside: float, own: tuple[float, float], posed: bool
-    ) -> Candidate | None:
+    def _candidate(self, track: Track, here: Array, own: Array, points: Points) -> Candidate | None:
         if track.seen < BELIEVED:
             return None
-        r = np.array([track.x[0] - aside, track.x[1] - ahead])
-        v = track.x[2:] - (np.array([own[1], own[0]]) if posed else 0.0)
+        r, v = track.x[:2] - here, track.x[2:] - own
         distance = float(np.hypot(*r))
-        if distance < 0.05 or r[1] < -0.5:
+        if distance < 0.05:
             return None
         speed = float(r @ v) / distance
-        tti = time_to_impact(distance, speed)
-        ground = float(np.hypot(*track.x[2:])) if posed else math.nan
-        likely = hit_probability(r, v, track.P, track.width)
-        drives = (ground > DRIVES) if posed else (-speed > DRIVES + 1.4)
-        gap = max(0.0, abs(float(r[0])) - 0.5 * track.width - BODY)
-        swerves = drives and gap <= 0.5 * self.config.swerve * min(tti, 10.0) ** 2
-        passes = likely > self.config.hit_probability or swerves
-        return Candidate(distance, speed, tti, passes, math.atan2(r[0], r[1]), ground, track.id)
+        pace = float(np.hypot(*v))
+        # to the closest approach, not distance / speed: what passes beside the wearer, or swerves, is there sooner
+        tti = float(-(r @ v)) / pace**2 if speed < 0 else math.inf
+        ground = float(np.hypot(*track.x[2:]))
+        # what is left between the bodies when it passes on this course
+        gap = max(0.0, abs(float(r[0] * v[1] - r[1] * v[0])) / max(pace, 1e-6) - 0.5 * track.width - BODY)
+        swerves = ground > DRIVES and gap <= 0.5 * self.config.swerve * min(tti, 10.0) ** 2
+        passes = swerves or hit_probability(r, v, track.P, track.width) > self.config.hit_probability
+        bearing = math.atan2(r[0], r[1]) - points.axes - points.heading
+        return Candidate(distance, speed, tti, passes, _wrap(bearing), ground, track.id)
+
+
+def _wrap(angle: float) -> float:
+    return (angle + math.pi) % (2 * math.pi) - math.pi
 
 
 def hit_probability(r: Array, v: Array, P: Array, width: float) -> float:
@@ -223,25 +242,35 @@ def hit_probability(r: Array, v: Array, P: Array, width: float) -> float:
     return float(ndtr((room - size) / spread) - ndtr((-room - size) / spread))
 
 
-def blobs(points: Points) -> list[Blob]:
-    """Objects of a frame: connected cells of the bird's-eye grid with enough points and area."""
+def blobs(points: Points, chosen: NDArray[np.bool_] | None = None) -> list[Blob]:
+    """Objects of a frame: connected cells of the bird's-eye grid with enough points and area.
+
+    Args:
+        points: of the frame.
+        chosen: which of them count; all by default.
+    """
+    side, forward, area = points.side, points.forward, points.area
+    if chosen is not None:
+        side, forward, area = side[chosen], forward[chosen], area[chosen]
     columns = round(2 * HALF / CELL)
-    column = ((points.side + np.float32(HALF)) * np.float32(1 / CELL)).astype(np.int32)
-    row = (points.forward * np.float32(1 / CELL)).astype(np.int32)
+    column = ((side + np.float32(HALF)) * np.float32(1 / CELL)).astype(np.int32)
+    row = (forward * np.float32(1 / CELL)).astype(np.int32)
     inside = (column >= 0) & (column < columns)
     column, row = column[inside], row[inside]
     rows = int(row.max(initial=0)) + 1
     key = row * columns + column
     count = np.bincount(key, minlength=rows * columns)
-    labels, number = ndimage.label((count >= 2).reshape(rows, columns), np.ones((3, 3)))
+    filled = (count > 0).astype(np.uint8).reshape(rows, columns)
+    number, labels = cv2.connectedComponents(cv2.dilate(filled, np.ones((3, 3), np.uint8)), connectivity=8)
+    number -= 1
     if not number:
         return []
     owner = labels.ravel()[key]
-    side, forward, area = points.side[inside], points.forward[inside], points.area[inside]
+    side, forward, area = side[inside], forward[inside], area[inside]
     order = np.argsort(owner, kind="stable")
     starts = np.searchsorted(owner[order], np.arange(1, number + 2))
     found = []
-    for begin, end in zip(starts[:-1], starts[1:], strict=True):
+    for begin, end in pairwise(starts.tolist()):
         members = order[begin:end]
         covered = float(area[members].sum())
         if len(members) < LEAST_POINTS or covered < LEAST_AREA:
