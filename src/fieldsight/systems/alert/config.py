@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from fieldsight.config import Config, setting
 
@@ -52,7 +53,7 @@ class AlertConfig(Config):
     max_gap: float = setting(3.0, "forget the past after a pause of so many periods", ge=1, le=1000)
     min_valid: float = setting(0.01, "least share of pixels with a return", ge=0, le=1)
 
-    rules = (
+    rules: ClassVar[tuple[tuple[Callable[[Any], bool], str], ...]] = (
         (lambda o: o.roi[0] < o.roi[1] and o.roi[2] < o.roi[3], "roi: left must lie below right, top below bottom"),
         (lambda o: o.on_hits <= o.on_of, "on_hits: must be at most on_of"),
     )

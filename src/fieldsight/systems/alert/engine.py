@@ -185,6 +185,8 @@ def _picture(depth: Any) -> tuple[Array, str]:
         picture = picture.astype(np.float32, copy=False)
     except (TypeError, ValueError, OverflowError) as error:
         return np.empty((0, 0), np.float32), f"the frame is no picture: {error}"
+    if not np.isfinite(picture).all():
+        picture = np.where(np.isinf(picture), np.float32(math.nan), picture)  # how some sensors say that it is far
     if picture.ndim == 0:
         picture = picture.reshape(1, 1)
     if picture.ndim != 2 or picture.size == 0:

@@ -145,9 +145,10 @@ def score(recording: Recording, states: Sequence[AlertState], alert: NDArray[np.
     step = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
     kinds = np.asarray(labels["kind"]).astype(str)[row] if len(t) else np.zeros(0, "U1")
     seconds = float(stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
+    named = tuple(k if d else "none" for k, d in zip(kinds, danger, strict=True))
     return Clip(
         recording.name, recording.manifest.city, sensor, t, said, danger, judged, found, false,
-        float((said & ~near).sum()) * step, seconds / 60, tuple(k if d else "none" for k, d in zip(kinds, danger, strict=True)),
+        float((said & ~near).sum()) * step, seconds / 60, named,
         int(np.count_nonzero(np.diff(said.astype(np.int8)))),
     )  # fmt: skip
 
@@ -293,7 +294,8 @@ def summary(clips: Sequence[Clip]) -> Summary:
     samples = sum(len(c.t) for c in clips)
     return Summary(
         len(seen), sum(not a.detected for a in seen), len(unseen), sum(not a.detected for a in unseen),
-        sum(c.false_alarms for c in clips), sum(c.false_seconds for c in clips), minutes, float(np.median(leads)) if leads else math.nan,
+        sum(c.false_alarms for c in clips), sum(c.false_seconds for c in clips), minutes,
+        float(np.median(leads)) if leads else math.nan,
         len(fast), sum(not a.in_time for a in fast),
         sum(int(c.alert.sum()) for c in clips) / samples if samples else math.nan,
         sum(c.flips for c in clips) / minutes if minutes else math.nan,

@@ -1,8 +1,8 @@
 """What moved by itself: today's points looked up in earlier frames, through the poses.
 
 A point whose place an earlier frame saw *through* (its pixel lay farther away, and none around it showed the point)
-has arrived since: it moves. A point that lay there already stands. What was hidden, or did not come back, is unknown. So a wearer who
-walks and turns among walls and parked cars does not make them move.
+has arrived since: it moves. A point that lay there already stands. What was hidden, or did not come back, is unknown.
+So a wearer who walks and turns among walls and parked cars does not make them move.
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ class Tracker:
         self._own: deque[tuple[float, float, float]] = deque(maxlen=64)
 
     def update(self, frame: Frame) -> Estimate:
-        """One processed frame. Without a pose nobody knows what moves by itself: then the lanes of ``nearest`` judge."""
+        """One processed frame. Without a pose nobody knows what moves: then the lanes of ``nearest`` judge."""
         if frame.pose is None:
             return self._lanes.update(frame)
         points = self._scene.points(frame)
