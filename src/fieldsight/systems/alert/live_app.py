@@ -39,8 +39,9 @@ MAX_FRAME, MAX_WORDS = 8 * 2**20, 4096
 MAX_RATE, MAX_WORDS_RATE = 500, 40
 #: Viewers at once.
 MOST_VIEWERS = 32
-#: Seconds between two looks at a feed, between two messages while nothing changes, and between two pictures.
-LOOK, BEAT, PICTURE = 0.03, 0.25, 0.09
+#: Seconds between two looks at a feed, at least between two messages of one state, at most between two messages, and
+#: between two pictures.
+LOOK, LEAST, BEAT, PICTURE = 0.03, 0.06, 0.25, 0.09
 
 #: The three settings of the sliders, as the paper's app has them.
 SLIDERS = {"fragile": (-1.0, 5.0), "default": (-2.2, 3.0), "robust": (-3.0, 3.0)}
@@ -462,8 +463,8 @@ class _Viewer:
             state = self.view.look(feed)
             seen = feed.seen if feed is not None else None
             now = time.monotonic()
-            news = (seen.number if seen is not None else 0) != number or state.state != said
-            if news or now - at >= BEAT:
+            news = (seen.number if seen is not None else 0) != number
+            if state.state != said or (news and now - at >= LEAST) or now - at >= BEAT:
                 number, said, at = seen.number if seen is not None else 0, state.state, now
                 await self._send(self._words(feed, state))
                 if seen is not None and news and now - drawn >= PICTURE and feed is not None:

@@ -105,7 +105,7 @@ class Feed:
         self.ended_at = math.inf
         self.frames = self.bad = self.dropped = 0
         self.seen: Seen | None = None
-        self.recent: deque[Seen] = deque(maxlen=64)
+        self.recent: deque[tuple[int, AlertState]] = deque(maxlen=64)  # without frames: they may be large
         self.latency: deque[float] = deque(maxlen=300)
         self.report: Report = SelfTest(config).report()
         self._lock = threading.Lock()
@@ -170,7 +170,7 @@ class Feed:
         before = self.seen
         previous = before.state.distance if before is not None else math.nan
         self.seen = Seen(before.number + 1 if before else 1, frame, state, previous, now)
-        self.recent.append(self.seen)
+        self.recent.append((self.seen.number, state))
 
     def trouble(self, words: str) -> None:
         """Something came that is no frame."""
@@ -271,9 +271,9 @@ class View:
         if feed is not self._feed or self._decision is None:
             self._feed, self._number, self._state = feed, 0, None
             self._decision = Decision(feed.config.replace(speed_threshold=self.speed, tti_threshold=self.tti))
-        for seen in list(feed.recent):
-            if seen.number > self._number:
-                self._number, self._state = seen.number, self._decide(seen.state, self._decision)
+        for number, state in list(feed.recent):
+            if number > self._number:
+                self._number, self._state = number, self._decide(state, self._decision)
         return feed.now(self._state)
 
     @staticmethod
