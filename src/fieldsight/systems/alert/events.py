@@ -3,13 +3,15 @@ nothing."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.errors import DataError
 from fieldsight.systems.alert.recording import Array, Columns, Recording
 from fieldsight.systems.alert.state import AlertState
 
@@ -90,7 +92,6 @@ class Clip:
     minutes: float
     kinds: tuple[str, ...] = ()
     flips: int = 0
-    errors: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 def runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -110,68 +111,89 @@ def alarms(t: Array, alert: NDArray[np.bool_], merge: float = MERGE) -> list[tup
     return found
 
 
-def score(recording: Recording, states: Sequence[AlertState], alert: NDArray[np.bool_] | None = None) -> Clip:
-    """Hold the states of a replay against the recording's labels.
+@dataclass(frozen=True)
+class Danger:
+    """One object while it is dangerous, before anybody was warned; see :class:`Approach`.
 
-    Args:
-        recording: with ``labels``, and ``truth`` for approaches by object.
-        states: of the replay, in order.
-        alert: other alarms for the same states (other thresholds); the states' own by default.
+    Attributes:
+        kind, start, end, seen, first_seen, fast, closing: as there.
+        deadline: s by which an alarm is in time.
+        when, ttc: ``(m,)`` true times to impact of the object, s.
+    """
+
+    kind: str
+    start: float
+    end: float
+    seen: bool
+    first_seen: float
+    fast: bool
+    closing: float
+    deadline: float
+    when: Array
+    ttc: Array
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """What is true of a recording, without its frames.
+
+    Attributes:
+        name, city, sensor: of the recording.
+        t: ``(n,)`` times of the labels, s.
+        danger: ``(n,)`` booleans.
+        kind: ``(n,)`` class of the most urgent danger, or "none".
+        closing: ``(n,)`` true closing speed of it, m/s, positive.
+        dangers: one an approach.
+    """
+
+    name: str
+    city: str
+    sensor: str
+    t: NDArray[np.float64]
+    danger: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+    closing: NDArray[np.float64]
+    dangers: tuple[Danger, ...]
+
+    def spans(self) -> list[tuple[float, float]]:
+        """Begin and end of danger, with the tolerance on both sides, s."""
+        return [(float(self.t[a]) - TOLERANCE, float(self.t[b]) + TOLERANCE) for a, b in runs(self.danger)]
+
+
+def labelled(recording: Recording) -> Labelled:
+    """What a recording's labels say.
 
     Raises:
-        DataError: the recording has no labels.
+        DataError: it has none.
     """
-    from fieldsight.errors import DataError
-
     labels = recording.labels
     if labels is None:
         raise DataError(f"'{recording.name}' has no labels. Evaluation needs labels.csv, as simulate writes it.")
-    t = np.array([s.t for s in states], dtype=np.float64)
-    said = np.array([s.alert for s in states], dtype=bool) if alert is None else alert
-    judged = np.array([s.state in ("alarm", "clear") for s in states], dtype=bool)
-    stamps = np.asarray(labels["t"], dtype=np.float64)
-    row = _nearest(stamps, t)
-    dangers = np.asarray(labels["danger"]).astype(bool)
-    danger = dangers[row] if len(t) else np.zeros(0, bool)
-    extra = recording.manifest.extra
-    sensor = str(extra.get("sensor", recording.manifest.kind))
-    found = tuple(_approaches(recording, t, said, sensor))
-    spans = [(float(stamps[a]) - TOLERANCE, float(stamps[b]) + TOLERANCE) for a, b in runs(dangers)]
-    sounded = alarms(t, said)
-    false = sum(not any(a <= high and b >= low for low, high in spans) for a, b in sounded)
-    near = np.zeros(len(t), bool)
-    for low, high in spans:
-        near |= (t >= low) & (t <= high)
-    step = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
-    kinds = np.asarray(labels["kind"]).astype(str)[row] if len(t) else np.zeros(0, "U1")
-    seconds = float(stamps[-1] - stamps[0]) if len(stamps) > 1 else 0.0
-    named = tuple(k if d else "none" for k, d in zip(kinds, danger, strict=True))
-    return Clip(
-        recording.name, recording.manifest.city, sensor, t, said, danger, judged, found, false,
-        float((said & ~near).sum()) * step, seconds / 60, named,
-        int(np.count_nonzero(np.diff(said.astype(np.int8)))),
-    )  # fmt: skip
+    t = np.asarray(labels["t"], dtype=np.float64)
+    danger = np.asarray(labels["danger"]).astype(bool)
+    kind = np.where(danger, np.asarray(labels["kind"]).astype(str), "none")
+    closing = np.asarray(labels.get("closing_true", np.full(len(t), math.nan)), dtype=np.float64)
+    sensor = str(recording.manifest.extra.get("sensor", recording.manifest.kind))
+    return Labelled(
+        recording.name, recording.manifest.city, sensor, t, danger, kind, closing, tuple(_dangers(recording, t, danger))
+    )
 
 
-def _approaches(recording: Recording, t: Array, said: NDArray[np.bool_], sensor: str) -> list[Approach]:
-    truth = recording.truth
-    if truth is None:
-        return [] if recording.labels is None else _from_labels(recording, recording.labels, t, said, sensor)
-    labels = recording.labels
+def _dangers(recording: Recording, t: Array, danger: NDArray[np.bool_]) -> Iterator[Danger]:
+    labels, truth = recording.labels, recording.truth
     assert labels is not None
-    stamps = np.asarray(labels["t"], dtype=np.float64)
-    ids = np.asarray(truth["id"])
-    frame = np.asarray(truth["i"]).astype(int)
-    found = []
+    if truth is None:
+        yield from _from_labels(labels, t, danger)
+        return
+    ids, frame = np.asarray(truth["id"]), np.asarray(truth["i"]).astype(int)
     for one in np.unique(ids[np.asarray(truth["danger"]).astype(bool)]):
         here = ids == one
         table = {name: np.asarray(values)[here] for name, values in truth.items()}
-        when = stamps[np.searchsorted(np.asarray(labels["i"]).astype(int), frame[here])]
+        when = t[np.searchsorted(np.asarray(labels["i"]).astype(int), frame[here])]
         for a, b in _joined(when, table["danger"].astype(bool)):
-            cut = when[a] <= stamps[0] + 1e-6 or when[b] >= stamps[-1] - 1e-6
+            cut = when[a] <= t[0] + 1e-6 or when[b] >= t[-1] - 1e-6
             if not cut or when[b] - when[a] >= LEAST_LENGTH:
-                found.append(_approach(recording, table, when, a, b, t, said, sensor))
-    return found
+                yield _danger(table, when, a, b)
 
 
 def _joined(when: Array, danger: NDArray[np.bool_]) -> list[tuple[int, int]]:
@@ -185,53 +207,81 @@ def _joined(when: Array, danger: NDArray[np.bool_]) -> list[tuple[int, int]]:
     return found
 
 
-def _approach(
-    recording: Recording, table: Columns, when: Array, a: int, b: int, t: Array, said: NDArray[np.bool_], sensor: str
-) -> Approach:
+def _danger(table: Columns, when: Array, a: int, b: int) -> Danger:
     start, end = float(when[a]), float(when[b])
-    inside = said & (t >= start - TOLERANCE) & (t <= end + 1e-9)
-    detected = bool(inside.any())
-    first = float(t[inside][0]) if detected else math.nan
-    ttc = np.asarray(table["ttc"], dtype=np.float64)
-    lead = float(np.interp(first, when, np.where(np.isfinite(ttc), ttc, 60.0))) if detected else math.nan
     visible = np.asarray(table["returned"]).astype(int) >= VISIBLE
     visible[b + 1 :] = False
     seen = int(visible[when >= start - BEFORE].sum()) >= FRAMES
     first_seen = float(when[np.argmax(visible)]) if seen else math.nan
+    ttc = np.asarray(table["ttc"], dtype=np.float64)
     closing = np.asarray(table["closing"], dtype=np.float64)[a : b + 1]
-    corridor = np.asarray(table["in_corridor"]).astype(bool)[a : b + 1] & (closing > FAST)
     kind = str(table["class"][a])
-    fast = kind in VEHICLES and bool(corridor.any())
-    return Approach(
-        recording.name, kind, recording.manifest.city, sensor, start, end, detected, seen, lead, first_seen, fast,
-        _in_time(when, ttc, a, b, t, said, first_seen) if fast else detected, float(closing.max()),
-    )  # fmt: skip
-
-
-def _in_time(when: Array, ttc: Array, a: int, b: int, t: Array, said: NDArray[np.bool_], first_seen: float) -> bool:
-    """An alarm by 1.5 s to impact, or within half a second of the first visible frame where that is later."""
+    fast = kind in VEHICLES and bool(
+        (np.asarray(table["in_corridor"]).astype(bool)[a : b + 1] & (closing > FAST)).any()
+    )
+    # in time: by 1.5 s to impact, or half a second after the first visible frame where that is later
     close = np.flatnonzero(ttc[a : b + 1] <= IN_TIME)
-    by_impact = float(when[a + close[0]]) if close.size else float(when[b])
-    latest = by_impact if math.isnan(first_seen) else max(by_impact, first_seen + AT_ONCE)
-    return bool((said & (t >= when[a] - TOLERANCE) & (t <= latest + 1e-9)).any())
+    deadline = float(when[a + close[0]]) if close.size else end
+    deadline = deadline if math.isnan(first_seen) else max(deadline, first_seen + AT_ONCE)
+    return Danger(kind, start, end, seen, first_seen, fast, float(closing.max()), deadline, when, ttc)
 
 
-def _from_labels(
-    recording: Recording, labels: Columns, t: Array, said: NDArray[np.bool_], sensor: str
-) -> list[Approach]:
-    """Approaches of a recording that only says when there was danger: runs of danger."""
-    when = np.asarray(labels["t"], dtype=np.float64)
-    danger = np.asarray(labels["danger"]).astype(bool)
+def _from_labels(labels: Columns, when: Array, danger: NDArray[np.bool_]) -> Iterator[Danger]:
+    """Approaches of a recording that only says when there was danger: runs of danger, all taken as seen."""
     n = len(when)
 
     def column(name: str, value: float) -> Array:
         return np.asarray(labels[name], dtype=np.float64) if name in labels else np.full(n, value)
 
     table = {
-        "class": np.asarray(labels["kind"]).astype(str), "danger": danger, "ttc": column("ttc_true", math.nan),
+        "class": np.asarray(labels["kind"]).astype(str), "ttc": column("ttc_true", math.nan),
         "closing": column("closing_true", 0.0), "returned": np.full(n, VISIBLE), "in_corridor": np.zeros(n, bool),
     }  # fmt: skip
-    return [_approach(recording, table, when, a, b, t, said, sensor) for a, b in runs(danger)]
+    for a, b in runs(danger):
+        one = _danger(table, when, a, b)
+        yield dataclasses.replace(one, seen=True)
+
+
+def score(truth: Recording | Labelled, states: Sequence[AlertState], alert: NDArray[np.bool_] | None = None) -> Clip:
+    """Hold the states of a replay against the truth.
+
+    Args:
+        truth: a recording with ``labels`` (and ``truth`` for approaches by object), or what :func:`labelled` kept.
+        states: of the replay, in order.
+        alert: other alarms for the same states (other thresholds); the states' own by default.
+
+    Raises:
+        DataError: the recording has no labels.
+    """
+    known = truth if isinstance(truth, Labelled) else labelled(truth)
+    t = np.array([s.t for s in states], dtype=np.float64)
+    said = np.array([s.alert for s in states], dtype=bool) if alert is None else alert
+    judged = np.array([s.state in ("alarm", "clear") for s in states], dtype=bool)
+    row = _nearest(known.t, t) if len(t) else np.zeros(0, int)
+    spans = known.spans()
+    near = np.zeros(len(t), bool)
+    for low, high in spans:
+        near |= (t >= low) & (t <= high)
+    false = sum(not any(a <= high and b >= low for low, high in spans) for a, b in alarms(t, said))
+    step = float(np.median(np.diff(t))) if len(t) > 1 else 0.0
+    seconds = float(known.t[-1] - known.t[0]) if len(known.t) > 1 else 0.0
+    return Clip(
+        known.name, known.city, known.sensor, t, said, known.danger[row], judged,
+        tuple(_announced(known, d, t, said) for d in known.dangers), false, float((said & ~near).sum()) * step,
+        seconds / 60, tuple(known.kind[row].tolist()), int(np.count_nonzero(np.diff(said.astype(np.int8)))),
+    )  # fmt: skip
+
+
+def _announced(known: Labelled, d: Danger, t: Array, said: NDArray[np.bool_]) -> Approach:
+    inside = said & (t >= d.start - TOLERANCE) & (t <= d.end + 1e-9)
+    detected = bool(inside.any())
+    first = float(t[inside][0]) if detected else math.nan
+    lead = float(np.interp(first, d.when, np.where(np.isfinite(d.ttc), d.ttc, 60.0))) if detected else math.nan
+    in_time = bool((said & (t >= d.start - TOLERANCE) & (t <= d.deadline + 1e-9)).any())
+    return Approach(
+        known.name, d.kind, known.city, known.sensor, d.start, d.end, detected, d.seen, lead, d.first_seen, d.fast,
+        in_time if d.fast else detected, d.closing,
+    )  # fmt: skip
 
 
 def _nearest(stamps: Array, t: Array) -> Array:
