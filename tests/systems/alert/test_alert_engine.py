@@ -93,7 +93,7 @@ def approaching(speed: float, fps: float, seconds: float, start: float = 20.0) -
 def test_lag_and_divisor_of_the_app() -> None:
     """Acceptance 7: at 60 Hz its true lag is 1.667 s, divided by 0.5 s: 3.33 times too fast."""
     frames = approaching(1.0, 60, 4)
-    app = run(PRESETS["authors_app"].replace(strict=False), frames, 1 / 60)
+    app = run(PRESETS["authors_app"].replace(strictly=False), frames, 1 / 60)
     assert [s.state for s in app[:10]] == ["warming up"] * 10
     assert app[-1].speed == pytest.approx(-100 / 60 / 0.5, abs=1e-4)
     timed = run(PRESETS["paper_dt"], frames, 1 / 60)

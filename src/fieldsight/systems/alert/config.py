@@ -31,7 +31,7 @@ class AlertConfig(Config):
         "upright", "sensor turns the part by 90 degrees, as the app has it"
     )
     quantile: float = setting(0.5, "share of the depths that counts as close", ge=0, le=1)
-    strict: bool = setting(False, "close means less than the quantile, and moved more than the step: the app")
+    strictly: bool = setting(False, "close means less than the quantile, and moved more than the step: the app")
     move_threshold: float = setting(0.2, "least step of a moved pixel", unit="m", ge=0, le=10)
     lag: int = setting(1, "processed frames between the two that are compared", ge=1, le=100)
     dt: Literal["measured", "fixed"] = setting("measured", "divide by the time between frames, or by fixed_dt")
@@ -70,7 +70,7 @@ PRESETS: dict[str, AlertConfig] = {
     "robust": AlertConfig(speed_threshold=-3.0),
     "paper": _PAPER,
     "paper_dt": _PAPER.replace(mode="paper_dt", dt="measured"),
-    "authors_app": _PAPER.replace(mode="authors_app", roi_rounding="authors", strict=True, lag=10, every_n=10),
+    "authors_app": _PAPER.replace(mode="authors_app", roi_rounding="authors", strictly=True, lag=10, every_n=10),
     "quartile": _PAPER.replace(mode="quartile", dt="measured", roi=(1 / 3, 2 / 3, 1 / 3, 2 / 3), quantile=0.25),
     "distance_only": _PAPER.replace(mode="distance_only"),
     "always_closer": _PAPER.replace(mode="always_closer"),

@@ -132,7 +132,7 @@ class Differencing:
         dt = config.fixed_dt if config.dt == "fixed" else frame.t - past[1]
         if config.mode in ("quartile", "distance_only", "always_closer"):
             return self._baseline(one, past[2], dt, crop.size, n_valid)
-        found = moved(crop, past[0], config.quantile, config.move_threshold, config.strict, config.min_moving)
+        found = moved(crop, past[0], config.quantile, config.move_threshold, config.strictly, config.min_moving)
         speed = found.difference / dt
         return Estimate(
             found.distance, speed, time_to_impact(found.distance, speed), reason=self._words(found), dt=dt,

@@ -16,8 +16,6 @@ from itertools import pairwise
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
-from scipy.special import ndtr
 
 from fieldsight.systems.alert.config import AlertConfig
 from fieldsight.systems.alert.corridor import DRIVES, Corridor, first_surface
@@ -81,6 +79,9 @@ class Tracker:
     """The estimator of the mode ``track``."""
 
     def __init__(self, config: AlertConfig) -> None:
+        from scipy.optimize import linear_sum_assignment  # a second to import: when an engine is made, not before
+
+        self._assign = linear_sum_assignment
         self.config = config
         self._scene = Scene(config)
         self._lanes = Corridor(config)
@@ -172,7 +173,7 @@ class Tracker:
             S = np.array([t.P[:2, :2] for t in self._tracks])[:, None] + spreads[None]
             gap = places[None] - means[:, None]
             cost = np.einsum("tbi,tbij,tbj->tb", gap, np.linalg.inv(S), gap)
-            for row, column in zip(*linear_sum_assignment(np.minimum(cost, 1e3)), strict=True):
+            for row, column in zip(*self._assign(np.minimum(cost, 1e3)), strict=True):
                 if cost[row, column] <= GATE:
                     self._correct(self._tracks[row], places[column], spreads[column], found[column])
                     taken.add(int(column))
@@ -239,7 +240,12 @@ def hit_probability(r: Array, v: Array, P: Array, width: float) -> float:
     J = np.concatenate([across, across * t])
     spread = math.sqrt(max(float(J @ P @ J), 1e-6))
     room = 0.5 * width + BODY + MARGIN
-    return float(ndtr((room - size) / spread) - ndtr((-room - size) / spread))
+    return _normal((room - size) / spread) - _normal((-room - size) / spread)
+
+
+def _normal(z: float) -> float:
+    """Standard normal distribution function."""
+    return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
 def blobs(points: Points, chosen: NDArray[np.bool_] | None = None) -> list[Blob]:
