@@ -42,7 +42,8 @@ class Approach:
         seen: the sensor returned at least :data:`VISIBLE` of its pixels in :data:`FRAMES` frames shortly before or
             during the danger.
         lead: true seconds to impact at the first such alarm; NaN where there was none.
-        first_seen: s of the first frame in which it was seen; NaN.
+        first_seen: s of the frame in which it came into sight before impact (out of reach, or from behind something);
+            NaN where it never did.
         fast: a vehicle closing faster than :data:`FAST` whose path crosses the corridor.
         in_time: for fast ones: the alarm came by :data:`IN_TIME` to impact or :data:`AT_ONCE` after ``first_seen``.
         closing: greatest true closing speed, m/s, positive.
@@ -212,7 +213,6 @@ def _danger(table: Columns, when: Array, a: int, b: int) -> Danger:
     visible = np.asarray(table["returned"]).astype(int) >= VISIBLE
     visible[b + 1 :] = False
     seen = int(visible[when >= start - BEFORE].sum()) >= FRAMES
-    first_seen = float(when[np.argmax(visible)]) if seen else math.nan
     ttc = np.asarray(table["ttc"], dtype=np.float64)
     closing = np.asarray(table["closing"], dtype=np.float64)[a : b + 1]
     kind = str(table["class"][a])
@@ -222,8 +222,27 @@ def _danger(table: Columns, when: Array, a: int, b: int) -> Danger:
     # in time: by 1.5 s to impact, or half a second after the first visible frame where that is later
     close = np.flatnonzero(ttc[a : b + 1] <= IN_TIME)
     deadline = float(when[a + close[0]]) if close.size else end
+    first_seen = _shown(when, visible, deadline) if seen else math.nan
     deadline = deadline if math.isnan(first_seen) else max(deadline, first_seen + AT_ONCE)
     return Danger(kind, start, end, seen, first_seen, fast, float(closing.max()), deadline, when, ttc)
+
+
+def _shown(when: Array, visible: NDArray[np.bool_], t: float) -> float:
+    """When an object came into sight for the last time before ``t``, or the first time after it was hidden then.
+
+    What is hidden for less than :data:`AT_ONCE` stays in sight.
+    """
+    stretches: list[tuple[float, float]] = []
+    for a, b in runs(visible):
+        if stretches and when[a] - stretches[-1][1] < AT_ONCE:
+            stretches[-1] = (stretches[-1][0], float(when[b]))
+        else:
+            stretches.append((float(when[a]), float(when[b])))
+    before = [s for s in stretches if s[0] <= t]
+    after = [s for s in stretches if s[0] > t]
+    if before and (t - before[-1][1] < AT_ONCE or not after):
+        return before[-1][0]
+    return after[0][0] if after else math.nan
 
 
 def _from_labels(labels: Columns, when: Array, danger: NDArray[np.bool_]) -> Iterator[Danger]:

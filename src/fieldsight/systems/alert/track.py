@@ -36,6 +36,9 @@ ACCELERATION = 2.0
 GATE = 11.8
 #: Frames that a track outlives without being seen, and hits before it is believed.
 PATIENCE, BELIEVED = 7, 2
+#: What moves into sight comes nearer or crosses (what recedes uncovers nothing): speed of a new track towards the
+#: wearer and its standard deviation, m/s.
+BORN_SPEED, BORN_SPREAD = 3.0, 6.0
 #: Half width of the wearer and the margin around, m.
 BODY, MARGIN = 0.25, 0.3
 #: Seconds over which the wearer's own velocity is taken.
@@ -185,8 +188,9 @@ class Tracker:
         for n, blob in enumerate(found):
             if n not in taken:
                 P = np.zeros((4, 4))
-                P[:2, :2], P[2:, 2:] = spreads[n], 36.0 * np.eye(2)
-                self._tracks.append(Track(self._next, np.array([*places[n], 0.0, 0.0]), P, blob.width))
+                P[:2, :2], P[2:, 2:] = spreads[n], BORN_SPREAD**2 * np.eye(2)
+                ray = (places[n] - here) / max(float(np.hypot(*(places[n] - here))), 0.1)
+                self._tracks.append(Track(self._next, np.array([*places[n], *(-BORN_SPEED * ray)]), P, blob.width))
                 self._next += 1
 
     def _correct(self, track: Track, place: Array, spread: Array, blob: Blob) -> None:
