@@ -14,7 +14,7 @@ from fieldsight.errors import FieldsightError
 from fieldsight.registry import Input, System, Verb
 from fieldsight.studio import render, same
 from fieldsight.studio.context import Call, Example, PageContext
-from fieldsight.studio.fields import Field, caption, changes, draw, plan_all, to_component
+from fieldsight.studio.fields import Field, Plan, caption, changes, draw, plan_all, to_component
 from fieldsight.studio.form import base_of, inputs_of, presets_of, taken
 from fieldsight.studio.frame import QUIET, on_visit, verb_title
 from fieldsight.studio.guard import uploaded
@@ -257,7 +257,7 @@ def _connect(context: PageContext, tab: VerbTab, name: str, own_picture: bool) -
     options = [f.component for f in left.fields]
     filled = [*left.inputs.values(), *([left.builtin] if left.builtin is not None else []), *options]
     for button, example in left.examples:
-        chain(button.click(_fill(context, tab, example), None, filled, **QUIET).then)
+        chain(button.click(_fill(context, tab, example), left.preset, filled, **QUIET).then)
     if left.preset is not None:
         left.preset.input(lambda preset: _refill(context, tab, preset), left.preset, options, **QUIET)
     if left.model is not None:
@@ -333,8 +333,8 @@ def _pick(context: PageContext, key: str, number: Any) -> list[Any]:
     return [body_html(shown, shown.views[number]), _picture(shown.views[number])]
 
 
-def _fill(context: PageContext, tab: VerbTab, example: Example) -> Callable[[], list[Any]]:
-    def fill() -> list[Any]:
+def _fill(context: PageContext, tab: VerbTab, example: Example) -> Callable[..., list[Any]]:
+    def fill(preset: str = "") -> list[Any]:
         folder = context.uploads / "examples"
         folder.mkdir(parents=True, exist_ok=True)
         assert example.write is not None
@@ -346,7 +346,7 @@ def _fill(context: PageContext, tab: VerbTab, example: Example) -> Callable[[], 
             filled.append(None if number else [shown] if several else shown)
         if tab.left.builtin is not None:
             filled.append("")
-        for plan in (f.plan for f in tab.left.fields):
+        for plan in _plans(context, tab, preset):
             chosen = plan.name in example.options
             filled.append(to_component(plan, example.options[plan.name]) if chosen else plan.value)
         return filled
@@ -355,10 +355,15 @@ def _fill(context: PageContext, tab: VerbTab, example: Example) -> Callable[[], 
 
 
 def _refill(context: PageContext, tab: VerbTab, preset: str) -> list[Any]:
+    filled = [plan.value for plan in _plans(context, tab, preset)]
+    return filled if len(filled) != 1 else filled[0]
+
+
+def _plans(context: PageContext, tab: VerbTab, preset: str) -> list[Plan]:
+    """The tab's fields as they stand at a preset."""
     options: type[Config] = registry.load(tab.verb.options)
     suggest = [f.plan.name for f in tab.left.fields if f.plan.kind == "suggest"]
-    filled = [plan.value for plan in plan_all(options, base_of(context.spec, tab.verb, preset), suggest)]
-    return filled if len(filled) != 1 else filled[0]
+    return plan_all(options, base_of(context.spec, tab.verb, preset), suggest)
 
 
 def _offer(context: PageContext) -> Any:

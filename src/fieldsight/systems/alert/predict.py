@@ -36,7 +36,9 @@ class Replay(Alerts):
         name: of the recording.
         danger: begin and end of true danger in seconds, where the recording has labels.
         sheet: frames at telling moments, drawn.
-        made: further files that the replay has written, by the names of their endings.
+        video: every processed frame, drawn, where a clip was asked for.
+        sound: True where the alarms are wanted as sound.
+        recording: what was replayed, to look at its frames again.
     """
 
     states: list[AlertState] = field(default_factory=list)
@@ -46,6 +48,7 @@ class Replay(Alerts):
     sheet: Picture | None = None
     video: list[Picture] = field(default_factory=list)
     sound: bool = False
+    recording: Recording | None = field(default=None, repr=False, compare=False)
 
     def save(self, folder: str | Path, stem: str | Path = "alerts") -> list[Path]:
         """Write states as CSV (the paper's columns first) and JSON lines, a drawing, a summary; a clip and a sound
@@ -188,7 +191,7 @@ class AlertModel(Model):
         steps = tuple(s.to_dict() for s in states)
         return Replay(
             steps, facts_of(value, states, config), states, config, value.name, _danger(value), gallery.sheet(), kept,
-            options.wav,
+            options.wav, value,
         )  # fmt: skip
 
 
