@@ -65,7 +65,7 @@ def modes(replays: Any) -> Any:
 def scene(replay: Any) -> Any:
     """A frame, its points from above by what they do, and the way that the tracks took."""
     states = studio_view.restated(replay, replay.config.speed_threshold, replay.config.tti_threshold)
-    n = next(k for k, s in enumerate(states) if s.alert and s.tti < 1.5)
+    n = max(k for k, s in enumerate(states) if s.alert and s.distance > 8)
     recording = replay.recording
     i = studio_view.frame_of(recording, replay.states[n].t)
     plot, axes = figure(10.5, 4.0, 2)
@@ -78,11 +78,11 @@ def scene(replay: Any) -> Any:
         here = motion == kind
         ax.plot(side[here], along[here], ".", color=colour, ms=3, label=f"{words} ({here.sum()} points)")
     places: dict[int, list[tuple[float, float]]] = {}
-    for state in states[max(0, n - 12) : n + 1]:
-        for one in state.candidates:
+    for k in range(max(0, n - 12), n + 1):
+        then = recording.load(studio_view.frame_of(recording, replay.states[k].t)).pose
+        for one in states[k].candidates:
             if one.id >= 0:
-                place = one.distance * np.sin(one.bearing), one.distance * np.cos(one.bearing)
-                places.setdefault(one.id, []).append(place)
+                places.setdefault(one.id, []).append(seen_from(recording.load(i).pose, then, one))
     for k, (number, path) in enumerate(sorted(places.items())):
         ax.plot(*zip(*path, strict=True), "-o", color=COLOURS[(k + 2) % 6], ms=3, lw=1.2, label=f"track {number}")
     for s in (-1, 1):
@@ -95,3 +95,11 @@ def scene(replay: Any) -> Any:
     ax.set_ylabel("ahead [m]")
     ax.legend(fontsize=8, frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return pixels(plot)
+
+
+def seen_from(here: Any, then: Any, one: Any) -> tuple[float, float]:
+    """Where a candidate of an earlier frame stood, to the right and ahead of the camera now."""
+    yaw = np.arctan2(then[0, 2], then[1, 2]) + one.bearing
+    x, y = then[:2, 3] + one.distance * np.array([np.sin(yaw), np.cos(yaw)]) - here[:2, 3]
+    turn = np.arctan2(here[0, 2], here[1, 2])
+    return x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn)

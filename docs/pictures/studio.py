@@ -1,4 +1,4 @@
-"""The Studio in a browser: its first page, a prediction of sem, and energy with its sliders."""
+"""The Studio in a browser: its first page, a prediction of sem, energy with its sliders, a replay of alert."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH, MOST = 1280, 220_000
 
 
 def make(folder: Path) -> None:
-    """Start the Studio on a free port, drive a browser, write three pictures of its pages."""
+    """Start the Studio on a free port, drive a browser, write four pictures of its pages."""
     from playwright.sync_api import sync_playwright
 
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -39,6 +39,14 @@ def make(folder: Path) -> None:
         batch.press("Enter")
         page.get_by_text("batch 8").first.wait_for()
         _shoot(page, folder / "studio-energy.png", _end(page.locator(".fs-svg").first))
+        _open(page, f"{address}/alert")
+        page.get_by_role("button", name="A car swerves towards you").first.click()
+        page.wait_for_selector("#alert-look svg", timeout=120_000)
+        when = page.get_by_label("number input for Time [s]").first
+        when.fill("4.1")
+        when.press("Enter")
+        page.mouse.move(2, 2)
+        _shoot(page, folder / "studio-alert.png", _end(page.locator("#alert-expect").first))
         opened.close()
 
 
