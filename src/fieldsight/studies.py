@@ -19,7 +19,13 @@ from fieldsight.data.files import read_json, write_json
 from fieldsight.run import command_line, commit, machine, now, versions
 
 #: Files of a system whose change makes its studies stale; others in its folder are looks and words.
-CODE = ("config.py", "data.py", "model.py", "losses.py", "train.py", "process.py", "layouts.py", "calibrate.py")
+CODE = (
+    "config.py", "data.py", "model.py", "losses.py", "train.py", "process.py", "layouts.py", "calibrate.py",
+    # a system that learns nothing rests on its engine, and a simulator is data
+    "engine.py", "checks.py", "decision.py", "differencing.py", "corridor.py", "looming.py", "motion.py", "scene.py",
+    "ground.py", "track.py", "events.py", "world.py", "render.py", "sensors.py", "scenes.py", "behaviours.py",
+    "wearer.py", "danger.py",
+)  # fmt: skip
 
 
 def folder() -> Path | None:

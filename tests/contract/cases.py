@@ -32,6 +32,7 @@ class Case:
         measure: items to add in any order; ``(id, values, group)``.
         bad_options: constraint-breaking options of the training config beyond those found by themselves.
         data_options: options that keep ``make-data`` small.
+        frames: an input of a stream system as its steps: named inputs and time, one frame after the other.
     """
 
     id: str
@@ -45,6 +46,7 @@ class Case:
     perfect: Callable[[], dict[str, float]] | None = None
     measure: Callable[[Any], list[tuple[str, dict[str, float], str]]] | None = None
     data_options: dict[str, Any] = field(default_factory=dict)
+    frames: Callable[[Any], list[tuple[dict[str, Any], float]]] | None = None
 
 
 # -------------------------------------------------------------------------------------------------- sem
@@ -155,6 +157,40 @@ def _energy_bad(folder: Path) -> Path:
     return path
 
 
+# ------------------------------------------------------------------------------------------------ alert
+
+
+def _alert_inputs(folder: Path) -> list[Any]:
+    from fieldsight.systems.alert import iar
+    from fieldsight.systems.alert.simulate import simulate
+
+    recording = simulate(scenario="approach", seconds=2.0, seed=3, size=(48, 36))
+    # a model that is stepped by hand knows no manifest: it takes the usual height
+    recording = recording.replace(manifest=recording.manifest.replace(camera_height=1.3))
+    ranges = "t,range_m\n" + "".join(f"{n / 10},{9 - 0.4 * n:.2f}\n" for n in range(20))
+    walls = np.stack([np.full((12, 16), 6 - 0.25 * n, np.float32) for n in range(12)])
+    np.savez(folder / "walls.npz", depth=walls, t=np.arange(12) / 10, K=[[13, 0, 7.5], [0, 13, 5.5], [0, 0, 1]])
+    return [
+        iar.write(recording, folder / "street.iar"),
+        write_text(folder / "ranges.csv", ranges),
+        folder / "walls.npz",
+    ]
+
+
+def _alert_bad(folder: Path) -> Path:
+    path = folder / "broken.iar"
+    path.write_bytes(b"PK\x03\x04 and then nonsense")
+    return path
+
+
+def _alert_frames(path: Any) -> list[tuple[dict[str, Any], float]]:
+    from fieldsight.systems.alert.sources import open_recording
+
+    return [
+        ({"depth": f.depth, "confidence": f.confidence, "K": f.K, "pose": f.pose}, f.t) for f in open_recording(path)
+    ]
+
+
 # -------------------------------------------------------------------------------------------------- toys
 
 
@@ -243,7 +279,21 @@ CASES = {
             perfect=lambda: {"distance": 0.0},
             data_options={"count": 4},
         ),
-        Case("toystream", _stream_inputs, _bad_npy, data_options={"frames": 6}),
+        # nothing is trained and the input is a stream, no picture: what a stream gets wrong is in tests/systems/alert
+        Case(
+            "alert",
+            _alert_inputs,
+            _alert_bad,
+            data_options={"count": 2, "seconds": 1.0, "size": "32,24"},
+            frames=_alert_frames,
+        ),
+        Case(
+            "toystream",
+            _stream_inputs,
+            _bad_npy,
+            data_options={"frames": 6},
+            frames=lambda path: [({"depth": f}, n / 10.0) for n, f in enumerate(np.load(path))],
+        ),
         Case(
             "toywords",
             _words_inputs,
