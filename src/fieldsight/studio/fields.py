@@ -136,6 +136,9 @@ def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = 
     found: dict[str, Any] = {}
     for one, value in zip(plans, values, strict=True):
         default = default_of(one, base)
+        known = one.kind in ("list", "quantity") and default is not dataclasses.MISSING
+        if known and value == to_component(one, default):
+            continue  # left as it stands: the text may show fewer digits than the default has
         if value in (None, "", []) and not (value == "" and one.kind == "text"):
             value = _empty(one, value, default)
         elif value == "" and _inner(one.option.type)[1]:
