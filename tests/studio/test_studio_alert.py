@@ -175,7 +175,10 @@ def test_facts_follow_the_thresholds(replays: dict[str, Replay]) -> None:
     assert often["alarms"] >= 1
     assert never["approaches missed"].split(" of ")[0] == never["approaches missed"].split(" of ")[1]
     assert studio_replay.headline(replay, studio_view.restated(replay, -5.0, 0.0), never).startswith("No alarm")
-    blind = [AlertState(0.0, "no judgement")]
+    blind = [AlertState(0.0, "no judgement", reason="<nothing> came back")]
+    told = studio_replay.words_at(replay, blind, 0.0)
+    assert "no judgement: &lt;nothing&gt; came back" in told
+    assert "truly there" in told
     assert "nothing about safety" in studio_replay.headline(replay, blind, studio_replay.facts_at(replay, blind))
 
 

@@ -254,7 +254,27 @@ def _picture(replay: Replay, states: Sequence[AlertState], when: float, v: float
 
 
 def _strip(replay: Replay, states: Sequence[AlertState], v: float, when: float) -> str:
-    return studio_view.strip(states, v, danger_of(replay), when) + studio_view.legend()
+    drawn = studio_view.strip(states, v, danger_of(replay), when)
+    return words_at(replay, states, when) + drawn + studio_view.legend()
+
+
+def words_at(replay: Replay, states: Sequence[AlertState], when: float) -> str:
+    """What holds at a time and why, and what the view from above shows, as HTML."""
+    from html import escape
+
+    n = studio_view.at_time(states, when)
+    if n < 0 or replay.recording is None:
+        return ""
+    state = states[n]
+    why = f": {state.reason}" if state.reason else ""
+    parts = [f"At {state.t:.1f} s {state.state}{why}."]
+    if replay.recording.manifest.kind != "range":
+        parts.append(
+            "From above: orange points move, dark ones stand; a ring is what it reckons with, its arrow a second."
+        )
+        if replay.recording.objects is not None:
+            parts.append("Outlines are what is truly there, red where it is a danger.")
+    return f'<p class="fs-soft">{escape(" ".join(parts))}</p>'
 
 
 def _alarms(states: Sequence[AlertState], v: float, t: float) -> str:
