@@ -118,25 +118,25 @@ class Corridor:
         lane.missed = 0
         if lane.past:
             before, last, _ = lane.past[-1]
-            expected = last + self._slope(lane)[0] * (t - before)
+            expected = last + self._slopes(lane)[0] * (t - before)
             if abs(distance - expected) > max(FASTEST * (t - before) * 0.7, 0.08 * distance):
                 lane.past.clear()
         lane.past.append((t, distance, distance + own))
         while t - lane.past[0][0] > self.config.window + 1e-6:
             lane.past.popleft()
 
-    def _slope(self, lane: Lane) -> tuple[float, float]:
-        """Closing speed and ground speed of a lane's surface, m/s; zeros while it is too young."""
+    def _slopes(self, lane: Lane, ground: bool = False) -> tuple[float, float]:
+        """Closing speed and, where wanted, ground speed of a lane's surface, m/s; zeros while it is too young."""
         if len(lane.past) < LEAST_SAMPLES:
             return 0.0, 0.0
         past = np.array(lane.past)
-        return theil_sen(past[:, 0], past[:, 1]), theil_sen(past[:, 0], past[:, 2])
+        return theil_sen(past[:, 0], past[:, 1]), theil_sen(past[:, 0], past[:, 2]) if ground else 0.0
 
     def _candidate(self, lane: Lane, t: float, posed: bool) -> Candidate | None:
         if len(lane.past) < LEAST_SAMPLES or lane.missed:
             return None
         distance = lane.past[-1][1]
-        speed, ground = self._slope(lane)
+        speed, ground = self._slopes(lane, ground=posed)
         tti = time_to_impact(distance, speed)
         drives = -ground > DRIVES if posed else -speed > DRIVES + WALKING
         reachable = lane.gap <= 0.5 * self.config.swerve * min(tti, 10.0) ** 2

@@ -29,10 +29,11 @@ UNKNOWN, STANDS, MOVES = 0, 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """An earlier frame: time, pose, depth with a border of nothing (flat; 0 where nothing came back), its size."""
+    """An earlier frame: time, its pose's inverse, depth with a border of nothing (flat; 0 where nothing came back),
+    its size."""
 
     t: float
-    pose: Array
+    back: Array
     depth: Array
     inside: tuple[int, int]
 
@@ -58,7 +59,7 @@ class Past:
         """
         bordered = np.zeros((depth.shape[0] + 2, depth.shape[1] + 2), np.float32)
         bordered[1:-1, 1:-1] = np.where(depth > 0, depth, np.float32(0))
-        self._seen.append(Seen(t, pose, bordered.ravel(), (depth.shape[0], depth.shape[1])))
+        self._seen.append(Seen(t, np.linalg.inv(pose), bordered.ravel(), (depth.shape[0], depth.shape[1])))
         while self._seen and t - self._seen[0].t > LOOKS[-1] + 0.2:
             self._seen.popleft()
 
@@ -102,51 +103,74 @@ class Past:
         self, earlier: Seen, pose: Array, K: Array, points: Array
     ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """What one earlier frame says of the points, and where nothing came back around their pixels."""
-        between = np.linalg.inv(earlier.pose) @ pose
+        between = earlier.back @ pose
         R, shift = between[:3, :3].astype(np.float32), between[:3, 3].astype(np.float32)
         there = R @ points
         there += shift[:, None]
         z = there[2]
-        scale = 1.0 / np.maximum(z, np.float32(0.05))
         height, width = earlier.inside
-        u = np.rint(there[0] * scale * np.float32(K[0, 0]) + np.float32(K[0, 2] + 1)).astype(np.int32)
-        v = np.rint(there[1] * scale * np.float32(K[1, 1]) + np.float32(K[1, 2] + 1)).astype(np.int32)
+        scale = 1.0 / np.maximum(z, np.float32(0.05))
+        u = _pixel(there[0], scale, K[0, 0], K[0, 2] + 1)
+        v = _pixel(there[1], scale, K[1, 1], K[1, 2] + 1)
         inside = (z > 0.1) & (u >= 1) & (v >= 1) & (u <= width) & (v <= height)
-        place = np.where(inside, v * (width + 2) + u, width + 3)
+        v *= width + 2
+        v += u
+        place = np.where(inside, v, width + 3)
         depth = earlier.depth
-        same = depth[place]
+        same = depth.take(place)
         seen = inside & (same > 0)
-        drift, room = self._noise(same - z, z, seen)
+        residual = same - z
+        drift, room = self._noise(residual, z, seen)
         z = z + drift
-        found = np.zeros(z.shape, np.int8)
-        found[seen & (np.abs(same - z) <= room)] = STANDS
+        np.subtract(same, z, out=residual)
+        stands = np.abs(residual) <= room
+        stands &= seen
+        found = stands.astype(np.int8)  # STANDS is 1, UNKNOWN 0
         # what its own pixel does not show may lie in a neighbour: a step of one pixel is no motion
-        open_ = np.flatnonzero(inside & (found == UNKNOWN))
-        place, z, room = place[open_], z[open_], room[open_]
-        match = np.zeros(open_.size, bool)
-        empty = same[open_] == 0
-        for step in (-width - 3, -width - 2, -width - 1, -1, 1, width + 1, width + 2, width + 3):
-            other = depth[place + step]
-            match |= (np.abs(other - z) <= room) & (other > 0)
-            empty &= other == 0
-        through = (same[open_] > z + room) & ~match
+        open_ = np.flatnonzero(inside & ~stands)
+        same, z, room = same[open_], z[open_], room[open_]
+        steps = np.array((-width - 3, -width - 2, -width - 1, -1, 1, width + 1, width + 2, width + 3), place.dtype)
+        others = depth.take(place[open_] + steps[:, None])
+        came_back = others > 0
+        match = ((np.abs(others - z) <= room) & came_back).any(axis=0)
+        through = (same > z + room) & ~match
         found[open_[match]] = STANDS
         found[open_[through]] = MOVES
         blank = np.zeros(found.shape, bool)
-        blank[open_[empty]] = True
+        blank[open_[(same == 0) & ~came_back.any(axis=0)]] = True
         return found, blank
 
     def _noise(self, residual: Array, z: Array, valid: NDArray[np.bool_]) -> tuple[Array, Array]:
         """Drift of the scale and three sigmas of noise at each point's depth, from all points together, m."""
-        bins = np.searchsorted(_EDGES, z)
+        bins = (z > _EDGES[0]).astype(np.int8)
+        bins += z > _EDGES[1]
+        bins += z > _EDGES[2]
         drift = np.zeros(4, np.float32)
         middle = np.array([2.0, 6.0, 11.0, 18.0], np.float32)
+        known, ranges = residual[valid], bins[valid]
         for n in range(4):
-            some = residual[valid & (bins == n)][::4]
+            some = known[ranges == n][::4]
             if some.size < 40:
                 continue
-            drift[n] = np.clip(np.median(some), -DRIFT * middle[n], DRIFT * middle[n])
-            spread = 1.4826 * float(np.median(np.abs(some - drift[n])))
+            drift[n] = np.clip(_median(some), -DRIFT * middle[n], DRIFT * middle[n])
+            spread = 1.4826 * float(_median(np.abs(some - drift[n])))
             self._sigma[n] += 0.3 * (spread - self._sigma[n])
         share = np.clip(3.0 * self._sigma / middle, LEAST_SHARE, MOST_SHARE)
-        return drift[bins] * (z > middle[0]), LEAST_STEP + share[bins] * z
+        return drift.take(bins) * (z > middle[0]), LEAST_STEP + share.take(bins) * z
+
+
+def _pixel(across: Array, scale: Array, focal: float, centre: float) -> NDArray[np.int32]:
+    """Column or row of points in a bordered picture."""
+    found = across * scale
+    found *= np.float32(focal)
+    found += np.float32(centre)
+    return np.rint(found, out=found).astype(np.int32)
+
+
+def _median(values: Array) -> np.float32:
+    """``np.median`` of values without NaN, by the same arithmetic and without its overhead."""
+    half = values.size // 2
+    if values.size % 2:
+        return np.float32(np.partition(values, half)[half])
+    parted = np.partition(values, (half - 1, half))
+    return np.float32((parted[half - 1] + parted[half]) / np.float32(2))

@@ -175,18 +175,21 @@ def supported(depth: Array) -> NDArray[np.bool_]:
     """
     seen = depth > 0
     room = 0.1 + 0.04 * depth
-    near = np.zeros(depth.shape, np.int8)
-    there = np.zeros(depth.shape, np.int8)
+    near = np.zeros(depth.shape, np.uint8)
+    there = np.zeros(depth.shape, np.uint8)
     for here, other in (
         ((slice(None), slice(1, None)), (slice(None), slice(None, -1))),
         ((slice(1, None), slice(None)), (slice(None, -1), slice(None))),
     ):
         both = seen[here] & seen[other]
-        close = both & (np.abs(depth[here] - depth[other]) < room[here])
+        step = depth[here] - depth[other]
+        close = np.abs(step, out=step) < room[here]
+        close &= both
         for side in (here, other):
-            near[side] += close
-            there[side] += both
-    return 2 * near >= there
+            near[side] += close.view(np.uint8)
+            there[side] += both.view(np.uint8)
+    near += near
+    return near >= there
 
 
 def _row(weights: Array, x: Array, y: Array) -> Array:

@@ -148,7 +148,10 @@ class Tracker:
             return
         F = np.eye(4)
         F[0, 2] = F[1, 3] = dt
-        Q = np.kron(np.array([[dt**4 / 4, dt**3 / 2], [dt**3 / 2, dt**2]]), np.eye(2)) * ACCELERATION**2
+        Q = np.zeros((4, 4))
+        Q[0, 0] = Q[1, 1] = dt**4 / 4 * ACCELERATION**2
+        Q[0, 2] = Q[2, 0] = Q[1, 3] = Q[3, 1] = dt**3 / 2 * ACCELERATION**2
+        Q[2, 2] = Q[3, 3] = dt**2 * ACCELERATION**2
         for track in self._tracks:
             track.x = F @ track.x
             track.P = F @ track.P @ F.T + Q
