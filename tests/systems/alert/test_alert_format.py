@@ -202,6 +202,7 @@ def rewritten(tmp_path: Path, change: dict[str, bytes | None]) -> Path:
         ({"frames.csv": b"\xff\xfe\x00"}, "no UTF-8 text"),
         ({"depth/000002.png": None}, "lacks 'depth/000002.png'"),
         ({"labels.csv": b"i,t,danger\n0,0,perhaps\n"}, "line 2: danger is 'perhaps'"),
+        ({"labels.csv": b"i,t,kind\n0,0,car\n"}, "lacks the column danger"),
         ({"../evil.png": b"x"}, "leads out"),
         ({"/etc/evil.png": b"x"}, "leads out"),
         ({"a\\..\\evil.png": b"x"}, "leads out"),

@@ -678,3 +678,16 @@ def test_it_starts_over_tls_says_where_drives_the_cane_and_stops(pair: tuple[Pat
         process.kill()
     assert (process.returncode, out, err) == (0, "", "")
     assert cane.read_bytes().startswith(b'{"l":255,')
+
+
+def test_lines_of_the_cane_stand_alone_on_stdout(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fieldsight.studio import serve
+
+    monkeypatch.setattr(serve, "run", lambda app, host, listening, stop, started, *rest, **more: started() or True)
+    for cane, where in (("", 0), ("-", 1)):
+        live.live(SimpleNamespace(artefacts={}), LiveOptions(port=0, cane=cane))
+        told = capsys.readouterr()
+        assert "Live: http" in told[where]
+        assert "Live:" not in told[1 - where]

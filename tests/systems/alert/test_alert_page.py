@@ -165,6 +165,6 @@ def test_without_what_a_camera_needs_it_is_named(server: Live, browser: Any) -> 
     page.evaluate("Object.defineProperty(window, 'isSecureContext', { value: false })")
     page.click("#camera")
     told = page.locator("#help").inner_text()
-    assert "refuses camera and vibration" in told
+    assert "refuses its camera" in told
     assert "--tls-cert cert.pem --tls-key key.pem" in told
     page.close()

@@ -258,3 +258,13 @@ def test_false_alarms_are_alarms_without_a_danger_near() -> None:
     early = [0] * 60
     early[16] = 1
     assert clip_of(danger, early).approaches[0].detected  # 0.4 s before it
+
+
+def test_labels_by_hand_need_no_more_than_time_and_danger() -> None:
+    t = np.arange(40) / 10
+    rec = of_arrays(np.ones((40, 6, 12), np.float32), t).replace(labels={"t": t, "danger": (t > 2) & (t < 3)})
+    states = [AlertState(float(x), "alarm" if x > 2.4 else "clear", bool(x > 2.4)) for x in t]
+    found = score(rec, states)
+    assert [(a.kind, a.detected, a.seen) for a in found.approaches] == [("danger", True, True)]
+    assert len(score(rec.replace(truth={"note": t}), states).approaches) == 1  # a truth of one's own
+    assert math.isnan(summary([found]).lead)  # nobody wrote down the time to impact

@@ -160,7 +160,7 @@ def _leads(first: Sequence[Clip], second: Sequence[Clip]) -> tuple[NDArray[np.fl
     values, owner = [], []
     for c, d in zip(first, second, strict=True):
         for x, y in zip(c.approaches, d.approaches, strict=True):
-            if x.detected and y.detected and x.seen:
+            if x.seen and not math.isnan(y.lead - x.lead):  # both announced it
                 values.append(y.lead - x.lead)
                 owner.append(c.name)
     return np.array(values), owner

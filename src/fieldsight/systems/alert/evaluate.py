@@ -131,7 +131,7 @@ def by_group(clips: Sequence[Clip], name: str, key: Any) -> Table:
 
 
 def _lead(found: Sequence[Approach]) -> float | None:
-    leads = [a.lead for a in found if a.detected]
+    leads = [a.lead for a in found if not math.isnan(a.lead)]
     return round(float(np.median(leads)), 3) if leads else None
 
 

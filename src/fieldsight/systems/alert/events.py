@@ -28,6 +28,8 @@ LEAST_LENGTH = 0.5
 FAST = 3.0
 #: It must be announced so long before impact, or so soon after it came into sight, s.
 IN_TIME, AT_ONCE = 1.5, 0.5
+#: Columns of a truth that tells approaches apart by object.
+TRUTH = {"i", "id", "class", "ttc", "closing", "danger", "in_corridor", "returned"}
 VEHICLES = ("car", "van", "bus", "bicycle", "scooter", "rickshaw")
 
 
@@ -41,7 +43,7 @@ class Approach:
         detected: an alarm fell between ``start - TOLERANCE`` and ``end``.
         seen: the sensor returned at least :data:`VISIBLE` of its pixels in :data:`FRAMES` frames shortly before or
             during the danger.
-        lead: true seconds to impact at the first such alarm; NaN where there was none.
+        lead: true seconds to impact at the first such alarm; NaN where there was none, or nobody wrote them down.
         first_seen: s of the frame in which it came into sight before impact (out of reach, or from behind something);
             NaN where it never did.
         fast: a vehicle closing faster than :data:`FAST` whose path crosses the corridor.
@@ -172,7 +174,7 @@ def labelled(recording: Recording) -> Labelled:
         raise DataError(f"'{recording.name}' has no labels. Evaluation needs labels.csv, as simulate writes it.")
     t = np.asarray(labels["t"], dtype=np.float64)
     danger = np.asarray(labels["danger"]).astype(bool)
-    kind = np.where(danger, np.asarray(labels["kind"]).astype(str), "none")
+    kind = np.where(danger, _kinds(labels, len(t)), "none")
     closing = np.asarray(labels.get("closing_true", np.full(len(t), math.nan)), dtype=np.float64)
     sensor = str(recording.manifest.extra.get("sensor", recording.manifest.kind))
     return Labelled(
@@ -180,17 +182,22 @@ def labelled(recording: Recording) -> Labelled:
     )
 
 
+def _kinds(labels: Columns, n: int) -> NDArray[np.str_]:
+    """Class of the danger in each row; labels by hand need not say it."""
+    return np.asarray(labels["kind"]).astype(str) if "kind" in labels else np.full(n, "danger")
+
+
 def _dangers(recording: Recording, t: Array, danger: NDArray[np.bool_]) -> Iterator[Danger]:
     labels, truth = recording.labels, recording.truth
     assert labels is not None
-    if truth is None:
+    if truth is None or not TRUTH <= set(truth):
         yield from _from_labels(labels, t, danger)
         return
     ids, frame = np.asarray(truth["id"]), np.asarray(truth["i"]).astype(int)
     for one in np.unique(ids[np.asarray(truth["danger"]).astype(bool)]):
         here = ids == one
         table = {name: np.asarray(values)[here] for name, values in truth.items()}
-        when = t[np.searchsorted(np.asarray(labels["i"]).astype(int), frame[here])]
+        when = t[np.searchsorted(np.asarray(labels.get("i", np.arange(len(t)))).astype(int), frame[here])]
         for a, b in _joined(when, table["danger"].astype(bool)):
             cut = when[a] <= t[0] + 1e-6 or when[b] >= t[-1] - 1e-6
             if not cut or when[b] - when[a] >= LEAST_LENGTH:
@@ -253,7 +260,7 @@ def _from_labels(labels: Columns, when: Array, danger: NDArray[np.bool_]) -> Ite
         return np.asarray(labels[name], dtype=np.float64) if name in labels else np.full(n, value)
 
     table = {
-        "class": np.asarray(labels["kind"]).astype(str), "ttc": column("ttc_true", math.nan),
+        "class": _kinds(labels, n), "ttc": column("ttc_true", math.nan),
         "closing": column("closing_true", 0.0), "returned": np.full(n, VISIBLE), "in_corridor": np.zeros(n, bool),
     }  # fmt: skip
     for a, b in runs(danger):
@@ -295,7 +302,7 @@ def _announced(known: Labelled, d: Danger, t: Array, said: NDArray[np.bool_]) ->
     inside = said & (t >= d.start - TOLERANCE) & (t <= d.end + 1e-9)
     detected = bool(inside.any())
     first = float(t[inside][0]) if detected else math.nan
-    lead = float(np.interp(first, d.when, np.where(np.isfinite(d.ttc), d.ttc, 60.0))) if detected else math.nan
+    lead = float(np.interp(first, d.when, np.where(np.isinf(d.ttc), 60.0, d.ttc))) if detected else math.nan
     in_time = bool((said & (t >= d.start - TOLERANCE) & (t <= d.deadline + 1e-9)).any())
     return Approach(
         known.name, d.kind, known.city, known.sensor, d.start, d.end, detected, d.seen, lead, d.first_seen, d.fast,
@@ -357,7 +364,7 @@ def summary(clips: Sequence[Clip]) -> Summary:
     every = [a for c in clips for a in c.approaches]
     seen = [a for a in every if a.seen]
     unseen = [a for a in every if not a.seen]
-    leads = [a.lead for a in seen if a.detected]
+    leads = [a.lead for a in seen if not math.isnan(a.lead)]
     fast = [a for a in seen if a.fast]
     minutes = sum(c.minutes for c in clips)
     samples = sum(len(c.t) for c in clips)

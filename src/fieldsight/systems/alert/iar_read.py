@@ -22,6 +22,9 @@ from fieldsight.systems.alert.tables import from_csv
 
 _KINDS = ("lidar", "stereo", "mono", "range", "sim")
 
+#: Columns that a table can't do without; who labels by hand writes no more.
+_NEEDED: dict[str, tuple[str, ...]] = {"objects": (), "labels": ("t", "danger"), "truth": ()}
+
 
 def read(path: str | Path) -> Recording:
     """Open a recording folder or zip. Frames are read when they are asked for.
@@ -60,10 +63,10 @@ def read(path: str | Path) -> Recording:
         return turned(Frame(depth, float(times[i]), confidence, K, poses[i]), turns)
 
     tables = {
-        part: from_csv(store.read(f"{part}.csv", TABLE_LIMIT), f"{store.name}: {part}.csv")
+        part: from_csv(store.read(f"{part}.csv", TABLE_LIMIT), f"{store.name}: {part}.csv", needed)
         if f"{part}.csv" in store.names()
         else None
-        for part in ("objects", "labels", "truth")
+        for part, needed in _NEEDED.items()
     }
     if turns % 2:
         manifest = manifest.replace(width=manifest.height, height=manifest.width)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import ssl
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,7 +66,8 @@ def live(model: Model, options: LiveOptions) -> Served:
             secret = f"#token={quote(options.token, safe='')}" if options.token else ""
 
             def started() -> None:
-                print(f"Live: {address}/{secret}", flush=True)
+                told = sys.stderr if options.cane == "-" else sys.stdout  # there the cane's lines stand alone
+                print(f"Live: {address}/{secret}", file=told, flush=True)
 
             well = serve.run(app, options.host, listening, stop, started, lambda: None, **tls, ws_max_size=9 * 2**20)
             return Served(address, 0 if well else 1)
@@ -118,7 +120,7 @@ def warnings_of(options: LiveOptions, local: tuple[str, ...]) -> list[str]:
     if options.tls_cert is None:
         found.append(
             "other machines reach this page without TLS: what is sent can be read on the way, and a phone's browser "
-            "gives neither camera nor vibration. Add --tls-cert FILE --tls-key FILE."
+            "gives no camera and lets the screen sleep. Add --tls-cert FILE --tls-key FILE."
         )
     if not options.token:
         found.append("everybody who reaches this machine may look and send. Add --token SECRET.")

@@ -17,7 +17,9 @@ class LiveOptions(AlertConfig):
 
     host: str = setting("127.0.0.1", "address to listen on; 0.0.0.0 lets other machines in")
     port: int = setting(8766, "port to listen on; 0 takes a free one", ge=0, le=65535)
-    tls_cert: Path | None = setting(None, "certificate (PEM): a phone gives camera and vibration over TLS only")
+    tls_cert: Path | None = setting(
+        None, "certificate (PEM): over TLS only does a phone give its camera and stay awake"
+    )
     tls_key: Path | None = setting(None, "private key of the certificate (PEM)")
     token: str = setting("", "secret that every client must know, for use beyond this machine")
     source: str = setting(

@@ -82,17 +82,21 @@ def live_html() -> str:
     """What the live page is, the way to it, and what a phone needs."""
     from fieldsight.studio import render
 
-    alone = "fieldsight alert live --host 0.0.0.0 --token SECRET --tls-cert cert.pem --tls-key key.pem"
+    alone = "fieldsight alert live --host 192.168.1.5 --token SECRET --tls-cert cert.pem --tls-key key.pem"
     recording = "fieldsight alert live --source walk.iar"
-    make = "openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj /CN=alert -keyout key.pem -out cert.pem"
+    make = (
+        "openssl req -x509 -newkey rsa:2048 -nodes -days 90 -subj /CN=192.168.1.5 -addext "
+        "subjectAltName=IP:192.168.1.5 -addext extendedKeyUsage=serverAuth -keyout key.pem -out cert.pem"
+    )
     return (
         '<p style="max-width:76ch">The live page takes depth frames as they come, shows what it sees, beeps, turns red '
         "and vibrates. It says at once when nobody watches: no frames, a covered lens, a picture that stands still. "
         "A drawn street runs on it without any sensor.</p>"
         '<p><a class="fs-button" href="/alert/live" target="_blank" rel="noopener">Open the live page</a></p>'
         "<h3>On a phone</h3>"
-        '<p style="max-width:76ch">A phone gives camera and vibration to pages over TLS only. Start the live page by '
-        "itself, with a certificate, and open the address that it prints; the token keeps others out.</p>"
+        '<p style="max-width:76ch">A phone gives its camera, and keeps its screen on, for pages over TLS only. Start '
+        "the live page by itself, with a certificate for this machine's address (here 192.168.1.5), and open what it "
+        "prints; the token keeps others out.</p>"
         + render.code(alone, "Live page for a phone")
         + render.code(make, "A certificate for trying it out")
         + render.code(recording, "Play a recording as if it were live")
