@@ -102,8 +102,10 @@ def _border(depths: Array, quantile: float, strict: bool) -> float:
     place = quantile * (size - 1)
     low = math.floor(place)
     high = min(low + 1, size - 1)
-    parted = np.partition(depths, (low, high))
-    return float(parted[low]) + (place - low) * (float(parted[high]) - float(parted[low]))
+    parted = np.partition(depths, high)  # one place only: for two of them numpy is slower than a full sort
+    upper = float(parted[high])
+    lower = float(parted[:high].max()) if low < high else upper
+    return lower + (place - low) * (upper - lower)
 
 
 class Differencing:

@@ -19,6 +19,8 @@ from fieldsight.systems.alert.recording import Array
 LOOKS = (0.2, 0.4, 0.8)
 #: Least step that counts as motion, m, and bounds of what noise may add to it, as shares of the depth.
 LEAST_STEP, LEAST_SHARE, MOST_SHARE = 0.2, 0.02, 0.15
+#: The least share where depth was guessed (confidence 0): a network that fills in drifts by itself.
+GUESSED_SHARE = 0.05
 #: A sensor's scale may drift from frame to frame by so much (depth that a network fills in does).
 DRIFT = 0.1
 #: Depths that part the ranges in which noise is measured, m.
@@ -67,7 +69,9 @@ class Past:
         """Noise of one pixel's depth at a distance, as measured between frames, m."""
         return np.interp(distance, (2.0, 6.0, 11.0, 18.0), self._sigma / np.sqrt(2.0))
 
-    def classify(self, t: float, pose: Array, K: Array, points: Array) -> NDArray[np.int8]:
+    def classify(
+        self, t: float, pose: Array, K: Array, points: Array, guessed: NDArray[np.bool_] | None = None
+    ) -> NDArray[np.int8]:
         """Say of each point whether it moves.
 
         Args:
@@ -75,6 +79,7 @@ class Past:
             pose: ``(4, 4)`` now.
             K: ``(3, 3)`` of the pictures that were kept.
             points: ``(3, n)`` float32 in camera coordinates.
+            guessed: ``(n,)``, depth that no sensor measured; all was measured by default.
 
         Returns:
             ``(n,)`` of :data:`UNKNOWN`, :data:`STANDS`, :data:`MOVES`.
@@ -83,7 +88,7 @@ class Past:
         blank = np.zeros(points.shape[1], np.int8)
         looks = [earlier for back in LOOKS if (earlier := self._look(t - back)) is not None]
         for earlier in looks:
-            one, empty = self._against(earlier, pose, K, points)
+            one, empty = self._against(earlier, pose, K, points, guessed)
             # what any look saw arrive moves; what no look saw arrive and one saw standing stands
             found = np.maximum(found, one)
             blank += empty
@@ -100,7 +105,7 @@ class Past:
         return best if abs(best.t - t) <= 0.08 else None
 
     def _against(
-        self, earlier: Seen, pose: Array, K: Array, points: Array
+        self, earlier: Seen, pose: Array, K: Array, points: Array, guessed: NDArray[np.bool_] | None
     ) -> tuple[NDArray[np.int8], NDArray[np.bool_]]:
         """What one earlier frame says of the points, and where nothing came back around their pixels."""
         between = earlier.back @ pose
@@ -121,6 +126,8 @@ class Past:
         seen = inside & (same > 0)
         residual = same - z
         drift, room = self._noise(residual, z, seen)
+        if guessed is not None:
+            room = np.where(guessed, np.maximum(room, LEAST_STEP + GUESSED_SHARE * z), room)
         z = z + drift
         np.subtract(same, z, out=residual)
         stands = np.abs(residual) <= room
@@ -170,7 +177,6 @@ def _pixel(across: Array, scale: Array, focal: float, centre: float) -> NDArray[
 def _median(values: Array) -> np.float32:
     """``np.median`` of values without NaN, by the same arithmetic and without its overhead."""
     half = values.size // 2
-    if values.size % 2:
-        return np.float32(np.partition(values, half)[half])
-    parted = np.partition(values, (half - 1, half))
-    return np.float32((parted[half - 1] + parted[half]) / np.float32(2))
+    parted = np.partition(values, half)
+    upper = np.float32(parted[half])
+    return upper if values.size % 2 else np.float32((parted[:half].max() + upper) / np.float32(2))
