@@ -96,7 +96,10 @@ class Scene:
         tall = (up > LOWEST) & (up < HIGHEST)
         chosen = np.flatnonzero(tall & (along > 0.1))
         z = z[chosen]
-        motion = self._motion(frame, thin, step, np.stack([x[chosen] * z, y[chosen] * z, z]))
+        guessed = None
+        if frame.confidence is not None:
+            guessed = np.ascontiguousarray(frame.confidence[::step, ::step]).ravel()[here[chosen]] == 0
+        motion = self._motion(frame, thin, step, np.stack([x[chosen] * z, y[chosen] * z, z]), guessed)
         area = z * z * np.float32(pixel)
         return Points(along[chosen], across[chosen], area, motion, ahead, swing, axes, turned, n_valid, keep.size)
 
@@ -104,13 +107,13 @@ class Scene:
         """Noise of one pixel's depth at a distance, m, as measured from frame to frame."""
         return self._past.sigma(distance)
 
-    def _motion(self, frame: Frame, thin: Array, step: int, points: Array) -> Array:
+    def _motion(self, frame: Frame, thin: Array, step: int, points: Array, guessed: NDArray[np.bool_] | None) -> Array:
         """What of the points moves; nobody knows without poses."""
         if frame.pose is None or frame.K is None:
             return np.zeros(points.shape[1], np.int8)
         K = frame.K.copy()
         K[:2] /= step
-        found = self._past.classify(frame.t, frame.pose, K, points)
+        found = self._past.classify(frame.t, frame.pose, K, points, guessed)
         self._past.keep(frame.t, frame.pose, thin)
         return found
 

@@ -219,8 +219,10 @@ class Tracker:
         ground = float(np.hypot(*track.x[2:]))
         # what is left between the bodies when it passes on this course
         gap = max(0.0, abs(float(r[0] * v[1] - r[1] * v[0])) / max(pace, 1e-6) - 0.5 * track.width - BODY)
+        # a track that coasts supports an alarm the longer, the longer it was followed
+        fresh = track.missed <= max(1, track.seen // 4)
         swerves = ground > DRIVES and gap <= 0.5 * self.config.swerve * min(tti, 10.0) ** 2
-        passes = swerves or hit_probability(r, v, track.P, track.width) > self.config.hit_probability
+        passes = fresh and (swerves or hit_probability(r, v, track.P, track.width) > self.config.hit_probability)
         bearing = math.atan2(r[0], r[1]) - points.axes - points.heading
         return Candidate(distance, speed, tti, passes, _wrap(bearing), ground, track.id)
 
