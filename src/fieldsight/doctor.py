@@ -96,7 +96,8 @@ def _weights(spec: registry.System, name: str) -> dict[str, Any]:
         if "sha256" in info and sha256(weights) != info["sha256"]:
             return _row(label, "problem", "damaged: its hash is wrong; install fieldsight again")
         card = read_json(folder / "card.json") if (folder / "card.json").is_file() else {}
-        return _row(label, "ok", f"{weights.stat().st_size / 1e6:.2f} MB, {card.get('data', '')}")
+        size = sum(p.stat().st_size for p in folder.iterdir()) / 1e6  # an engine without a network has no weights
+        return _row(label, "ok", f"{size:.2f} MB, {card.get('data', '')}")
     except (DataError, OSError) as error:
         return _row(label, "problem", f"{error}; install fieldsight again")
 
