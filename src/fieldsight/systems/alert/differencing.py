@@ -16,6 +16,9 @@ from fieldsight.systems.alert.config import AlertConfig
 from fieldsight.systems.alert.recording import Array, Frame
 from fieldsight.systems.alert.state import Estimate, time_to_impact
 
+#: Modes that compare one number of each frame, not pixels.
+BASELINES = ("quartile", "distance_only", "always_closer")
+
 
 def region(shape: tuple[int, int], config: AlertConfig) -> tuple[slice, slice]:
     """Rows and columns of the region of interest (Algorithm 2), half-open.
@@ -125,14 +128,13 @@ class Differencing:
         crop = np.asarray(frame.depth[region(frame.depth.shape, config)], dtype=np.float32)
         seen = crop > 0
         n_valid = int(np.count_nonzero(seen))
-        near = float(np.min(crop, where=seen, initial=np.inf)) if n_valid else math.nan
-        one = self._one_number(crop[seen]) if n_valid and config.mode == "quartile" else near
+        one = self._one_number(crop[seen]) if n_valid and config.mode in BASELINES else math.nan
         past = self._past[0] if len(self._past) == config.lag else None
         self._past.append((crop.copy(), frame.t, one))
         if past is None:
             return Estimate(ready=False, reason="first frames", n_roi=crop.size, n_valid=n_valid)
         dt = config.fixed_dt if config.dt == "fixed" else frame.t - past[1]
-        if config.mode in ("quartile", "distance_only", "always_closer"):
+        if config.mode in BASELINES:
             return self._baseline(one, past[2], dt, crop.size, n_valid)
         found = moved(crop, past[0], config.quantile, config.move_threshold, config.strictly, config.min_moving)
         speed = found.difference / dt
@@ -150,7 +152,10 @@ class Differencing:
         return f"{found.n_moving} close pixels moved"
 
     def _one_number(self, depths: Array) -> float:
-        """Mean depth of what is nearer than the lower quartile and a little (the app's revision of 2024)."""
+        """What a baseline compares: the nearest depth, or the mean of what is nearer than the lower quartile and a
+        little (the app's revision of 2024)."""
+        if self.config.mode != "quartile":
+            return float(depths.min())
         lower = _border(depths, self.config.quantile, strict=False)
         near = depths[depths <= lower + min(0.5, 0.1 * lower)]
         return float(np.mean(near, dtype=np.float64))
