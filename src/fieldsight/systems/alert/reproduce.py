@@ -22,7 +22,7 @@ ERRORS = (
     "are 3.33 times too large. `paper` compares with the previous frame as the text says; `authors_app` keeps the bug.",
     "Time between rows: the timecodes of Table A1 count 60 frames a second, so rows lie 0.333 s apart (64 of 69 gaps), "
     "neither the 0.2 s nor the 0.5 s of the text.",
-    "Differencing pixels is not measuring motion: as a silhouette grows, pixels jump from the background to the object, "
+    "Differencing pixels is not measuring motion: as a silhouette grows, pixels jump from the background to it, "
     "and walkers reach -11.3 m/s in Table A1. `paper` keeps that; `nearest` and `track` follow surfaces.",
     "Choosing the near half of noisy pixels makes still walls approach: -0.59 m/s at 0.2 m of noise. Kept in `paper`.",
     "Dividing by a fixed 0.5 s is right at one frame rate only; `paper_dt` measures the time.",

@@ -21,8 +21,8 @@ def unit_problem(depth: NDArray[Any]) -> str:
     """What depth of any shape looks like where it is no metres; empty where nothing speaks against metres.
 
     Values that are NaN, infinite or <= 0 say nothing; without any other value there is nothing to name. Recognised
-    are millimetres (median above 200; above 1000 surely), centimetres (median above 60 with nothing nearer than 20) and pictures
-    scaled to 0-1 (every value at or below 1, and the largest exactly 1).
+    are millimetres (median above 200; above 1000 surely), centimetres (median above 60 with nothing nearer than 20)
+    and pictures scaled to 0-1 (every value at or below 1, and the largest exactly 1).
     """
     values = np.asarray(depth)
     values = values[np.isfinite(values) & (values > 0)] if values.dtype.kind == "f" else values[values > 0]
