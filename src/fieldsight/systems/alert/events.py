@@ -190,7 +190,7 @@ def _kinds(labels: Columns, n: int) -> NDArray[np.str_]:
 def _dangers(recording: Recording, t: Array, danger: NDArray[np.bool_]) -> Iterator[Danger]:
     labels, truth = recording.labels, recording.truth
     assert labels is not None
-    if truth is None or not TRUTH <= set(truth):
+    if truth is None or TRUTH - set(truth):
         yield from _from_labels(labels, t, danger)
         return
     ids, frame = np.asarray(truth["id"]), np.asarray(truth["i"]).astype(int)
