@@ -70,9 +70,7 @@ def test_config_round_trips_and_finds_every_problem(subject: Subject) -> None:
     text = str(caught.value)
     assert "Unknown option 'no_such_option'" in text
     for name in broken:
-        assert any(
-            line.startswith(f"{name}: must ") or f"{name}: Unknown choice" in line for line in text.splitlines()
-        )
+        assert any(line.startswith(f"{name}: must ") or f"{name}: Unknown choice" in line for line in text.splitlines())
 
 
 def _invalid(cls: type[Config]) -> Iterator[tuple[Any, Any]]:
