@@ -8,6 +8,7 @@ streams at the paper's default thresholds. Intervals resample recordings.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,12 @@ MODES = ("base", "nearest", "paper", "authors_app")
 DRAWS = 4000
 
 
-def run(seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any]:
+#: Blocks 0 and 1 were looked at once, with an engine that missed as much as `paper` (automotive 50 of 662 against 62,
+#: stereo 86 of 647 against 79); it was tuned further on tuning seeds. The claim rests on blocks nobody had seen.
+LOOKED_AT = (0, 1)
+
+
+def run(seeds: tuple[int, ...] = (2, 3)) -> dict[str, Any]:
     held = read_toml(Path(__file__).with_name("heldout.toml"))["held_out"]
     done = studies.Done("alert", "goal")
     blocks: dict[str, list[dict[str, Any]]] = {sensor: [] for sensor in SENSORS}
@@ -41,6 +47,7 @@ def run(seeds: tuple[int, ...] = (0, 1)) -> dict[str, Any]:
     claims["depth sensors together"] = claim([p for s in SENSORS[:3] for p in blocks[s]])
     first_block = {sensor: claim(parts[:1]) for sensor, parts in blocks.items()}
     return {
+        "looked_at_before": list(LOOKED_AT),
         "seeds": [int(held["first"]) + 100_000 * b for b in seeds],
         "approaches_a_block": int(held["approaches"]),
         "thresholds": {"speed": -2.2, "tti": 3.0},
@@ -153,12 +160,16 @@ def against(clips: list[dict[str, Any]], seen: list[dict[str, Any]]) -> dict[str
         "false_share": interval((whole[5] - whole[6]) / total / 60, (sums[:, 5] - sums[:, 6]) / time / 60),
         "only_base_announced": int(only_base), "only_paper_announced": int(only_paper),
         "mcnemar_p": mcnemar(int(only_paper), int(only_base)),
-        "lead_gained": {"median": float(np.median(leads)), "quartiles": np.percentile(leads, [25, 75]).tolist()},
+        "lead_gained": {
+            "median": float(np.median(leads)) if leads else None,
+            "quartiles": np.percentile(leads, [25, 75]).tolist() if leads else None,
+        },
     }  # fmt: skip
 
 
 def interval(value: float, draws: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(draws[np.isfinite(draws)], [2.5, 97.5])
+    kept = draws[np.isfinite(draws)]
+    low, high = np.percentile(kept, [2.5, 97.5]) if kept.size else (math.nan, math.nan)
     return {"value": float(value), "low": float(low), "high": float(high)}
 
 

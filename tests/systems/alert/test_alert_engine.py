@@ -12,11 +12,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from fieldsight.systems.alert.config import PRESETS, AlertConfig
-from fieldsight.systems.alert.decision import decide
+from fieldsight.systems.alert.decision import Decision, decide
 from fieldsight.systems.alert.differencing import moved, region
 from fieldsight.systems.alert.engine import AlertEngine
 from fieldsight.systems.alert.recording import field_of_view, of_arrays
 from fieldsight.systems.alert.replay import states_of
+from fieldsight.systems.alert.state import Candidate, Estimate
 
 PAPER = PRESETS["paper"]
 
@@ -233,6 +234,23 @@ def test_no_pixels_and_no_times_raise(frames: np.ndarray, times: list[float], mo
     for frame, t in zip(frames, times, strict=True):
         state = engine.step(frame, t, K=field_of_view(14, 8), pose=np.eye(4))
         assert state is None or state.alert == (state.state == "alarm")
+
+
+@pytest.mark.parametrize("broken", [np.zeros((4, 4)), np.full((4, 4), math.nan), np.eye(3), -np.eye(4), "no pose"])
+def test_a_broken_pose_is_no_pose(broken: object) -> None:
+    engine, plain = AlertEngine(PRESETS["base"]), AlertEngine(PRESETS["base"])
+    K = field_of_view(32, 24)
+    for n in range(8):
+        frame = wall(6 - 0.2 * n)
+        a, b = engine.step(frame, n / 10, K=K, pose=broken), plain.step(frame, n / 10, K=K)
+        assert repr(a) == repr(b)
+
+
+def test_the_speed_threshold_gives_the_benefit_of_the_doubt() -> None:
+    sure, unsure = Candidate(5.0, -2.0, 2.5), Candidate(5.0, -2.0, 2.5, fastest=-2.6)
+    assert sure.limit == -2.0
+    for one, alarm in ((sure, False), (unsure, True)):
+        assert Decision(AlertConfig()).step(Estimate(candidates=(one,)))[0] is alarm
 
 
 def test_sliders_move_without_forgetting() -> None:

@@ -55,7 +55,7 @@ class Decision:
         return self._hold(hit), chosen
 
     def _passes(self, one: Candidate) -> bool:
-        return one.passes and passes(one.speed, one.tti, self.config.speed_threshold, self.config.tti_threshold)
+        return one.passes and passes(one.limit, one.tti, self.config.speed_threshold, self.config.tti_threshold)
 
     def _choose(self, estimate: Estimate) -> Candidate | None:
         """The first to arrive among those that pass, else the first to arrive, else the nearest."""
@@ -82,7 +82,7 @@ def hits(states: Sequence[AlertState], speed: float, tti: float) -> NDArray[np.b
         if state.forced is not None:
             found[n] = state.forced
         elif state.candidates:
-            found[n] = any(c.passes and passes(c.speed, c.tti, speed, tti) for c in state.candidates)
+            found[n] = any(c.passes and passes(c.limit, c.tti, speed, tti) for c in state.candidates)
         else:
             found[n] = passes(state.speed, state.tti, speed, tti)
     return found

@@ -8,6 +8,7 @@ a lens that is covered, a picture that stands still) gives the state ``no judgem
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any, Protocol
 
@@ -122,7 +123,7 @@ class AlertEngine:
         problem = picture_problem(picture, self.config) or self._watch.frozen(picture, stamp)
         if problem:
             return self._refuse(stamp, problem)
-        frame = Frame(picture, stamp, _confidence(confidence, picture), _matrix(K, 3), _matrix(pose, 4))
+        frame = Frame(picture, stamp, _confidence(confidence, picture), _matrix(K, 3), _pose(pose))
         estimate = self._estimator.update(frame)
         return self._judge(stamp, estimate, news)
 
@@ -147,6 +148,8 @@ class AlertEngine:
         if not estimate.ready:
             return _state(t, "warming up", False, estimate, news or estimate.reason)
         alert, chosen = self._decision.step(estimate)
+        if alert and chosen is not None and chosen.limit < self.config.speed_threshold <= chosen.speed:
+            estimate = dataclasses.replace(estimate, reason=f"{estimate.reason}; it may close faster than it seems")
         return _state(t, "alarm" if alert else "clear", alert, estimate, news or estimate.reason, chosen)
 
     def _refuse(self, t: float, problem: str) -> AlertState:
@@ -201,6 +204,15 @@ def _confidence(confidence: Any, picture: Array) -> Array | None:
         return None
     found = np.asarray(confidence)
     return found if found.shape == picture.shape else None
+
+
+def _pose(values: Any) -> Array | None:
+    """A pose that turns and moves, and does nothing else; any other is no pose."""
+    found = _matrix(values, 4)
+    if found is None:
+        return None
+    R = found[:3, :3]
+    return found if np.allclose(R @ R.T, np.eye(3), atol=0.05) and np.linalg.det(R) > 0 else None
 
 
 def _matrix(values: Any, size: int) -> Array | None:

@@ -23,6 +23,8 @@ class Candidate:
         speed: m/s along the way to the wearer; negative while it closes.
         tti: seconds to impact; infinite while it does not close.
         passes: False where an estimator's own test (corridor, hit probability) rules it out whatever the thresholds.
+        fastest: closing speed that the readings still allow, m/s; the speed threshold is held against it. NaN where
+            the estimator knows no uncertainty: then against ``speed``.
         bearing: radians, positive to the right.
         ground_speed: m/s over the ground where the wearer's motion is known, else NaN.
         id: of its track, or -1.
@@ -35,6 +37,12 @@ class Candidate:
     bearing: float = math.nan
     ground_speed: float = math.nan
     id: int = -1
+    fastest: float = math.nan
+
+    @property
+    def limit(self) -> float:
+        """What the speed threshold is held against, m/s."""
+        return self.speed if math.isnan(self.fastest) else self.fastest
 
 
 @dataclass(frozen=True, slots=True)

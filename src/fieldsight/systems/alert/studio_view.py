@@ -78,7 +78,7 @@ def _restated(state: AlertState, sound: bool, t: float, speed: float, tti: float
 
 
 def _would(one: Candidate, speed: float, tti: float) -> bool:
-    return one.passes and passes(one.speed, one.tti, speed, tti)
+    return one.passes and passes(one.limit, one.tti, speed, tti)
 
 
 def at_time(states: Sequence[AlertState], t: float) -> int:

@@ -39,6 +39,8 @@ PATIENCE, BELIEVED = 7, 2
 #: What moves into sight comes nearer or crosses (what recedes uncovers nothing): speed of a new track towards the
 #: wearer and its standard deviation, m/s.
 BORN_SPEED, BORN_SPREAD = 3.0, 6.0
+#: Standard deviations of speed that the wearer is given the benefit of, and the largest one that counts, m/s.
+DOUBT, MOST_SPREAD = 1.5, 1.0
 #: Half width of the wearer and the margin around, m.
 BODY, MARGIN = 0.25, 0.3
 #: Seconds over which the wearer's own velocity is taken.
@@ -224,7 +226,18 @@ class Tracker:
         swerves = ground > DRIVES and gap <= 0.5 * self.config.swerve * min(tti, 10.0) ** 2
         passes = fresh and (swerves or hit_probability(r, v, track.P, track.width) > self.config.hit_probability)
         bearing = math.atan2(r[0], r[1]) - points.axes - points.heading
-        return Candidate(distance, speed, tti, passes, _wrap(bearing), ground, track.id)
+        return Candidate(
+            distance, speed, tti, passes, _wrap(bearing), ground, track.id, _fastest(r / distance, speed, pace, track.P)
+        )
+
+
+def _fastest(ray: Array, speed: float, pace: float, P: Array) -> float:
+    """How fast a track may close: its speed along its course (what turns in will bring all of it to bear), and
+    :data:`DOUBT` standard deviations of the filter."""
+    if speed >= 0:
+        return speed
+    spread = math.sqrt(max(float(ray @ P[2:, 2:] @ ray), 0.0))
+    return -pace - DOUBT * min(spread, MOST_SPREAD)
 
 
 def _wrap(angle: float) -> float:
