@@ -99,12 +99,13 @@ def test_without_poses_the_lanes_judge() -> None:
 
 
 def test_a_range_series_is_judged_by_every_mode_that_can() -> None:
-    ranges = of_arrays(12 - 0.5 * np.arange(20), fps=10)
-    for name in ("base", "nearest"):
+    bare = of_arrays(12 - 0.5 * np.arange(20), fps=10)
+    posed = of_arrays(12 - 0.5 * np.arange(20), fps=10, poses=np.array([pose()] * 20))
+    for name, ranges in (("base", bare), ("nearest", bare), ("base", posed)):
         states = states_of(ranges, PRESETS[name])
         assert states[-1].speed == pytest.approx(-5, abs=0.01)
         assert states[-1].alert
-    assert {s.state for s in states_of(ranges, PRESETS["looming"])} == {"no judgement"}
+    assert {s.state for s in states_of(bare, PRESETS["looming"])} == {"no judgement"}
 
 
 def test_looming_needs_no_metres() -> None:

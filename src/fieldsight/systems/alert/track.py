@@ -102,8 +102,9 @@ class Tracker:
         self._own: deque[tuple[float, float, float]] = deque(maxlen=64)
 
     def update(self, frame: Frame) -> Estimate:
-        """One processed frame. Without a pose nobody knows what moves: then the lanes of ``nearest`` judge."""
-        if frame.pose is None:
+        """One processed frame. Without a pose nobody knows what moves, and one range has no shape: then the lanes of
+        ``nearest`` judge."""
+        if frame.pose is None or frame.depth.size == 1:
             return self._lanes.update(frame)
         points = self._scene.points(frame)
         if points.problem:
