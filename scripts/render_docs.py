@@ -461,7 +461,7 @@ def alert_reach() -> str:
               "`paper` sounds [s]"]  # fmt: skip
     note = (
         "Seconds to impact, median of 8: a scooter below 8 m/s, a car from there, head-on in an empty street, "
-        "thresholds -2.2 m/s and 3 s. What is slower than 2.2 m/s never sounds. "
+        "thresholds -2.2 m/s and 3 s. At 2 m/s, and sooner than 3 s, sounds what the noise makes possible. "
     ) + made(record, "make study SYSTEM=alert NAME=effects")
     return table(header, rows, note)
 
