@@ -46,8 +46,8 @@ def build(approaches: int) -> AlertModel:
             "Measured on drawn streets only: boxes and cylinders, no rain on the lens, no crowds that touch.",
             "It warns of what its sensor shows: a phone's LiDAR measures to about 5 m, the rest is filled in by a "
             "network; a car at 8 m/s needs 24 m for 3 s.",
-            "What surely closes slower than 2.2 m/s does not sound at the default thresholds: walking into a wall is no "
-            "alarm.",
+            "What surely closes slower than 2.2 m/s does not sound at the default thresholds: walking into a wall is "
+            "no alarm.",
             "Without camera poses it can't tell what moves by itself, and warns of more.",
         ),
         notice=spec.notice,
