@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -246,6 +247,28 @@ def test_a_broken_pose_is_no_pose(broken: object) -> None:
         assert repr(a) == repr(b)
 
 
+ODD: tuple[Any, ...] = (
+    *(None, "text", [[1, 2], [3]], 7, [], b"x", object(), -np.eye(3), np.zeros((3, 3)), np.full((3, 3), math.nan)),
+    *(np.full((24, 32), value) for value in ("a", 1j, None, 1e300)),
+    np.diag([1.0, 1.0, 2.0, 1.0]),
+)
+
+
+@pytest.mark.parametrize("mode", EVERY)
+@pytest.mark.parametrize("odd", ODD, ids=lambda o: f"{type(o).__name__}{getattr(o, 'shape', '')}")
+def test_what_is_no_lens_no_pose_or_no_confidence_counts_as_none(mode: str, odd: Any) -> None:
+    good: dict[str, Any] = {"K": field_of_view(32, 24), "pose": np.eye(4), "confidence": np.ones((24, 32), np.uint8)}
+    for name in good:
+        one, other = AlertEngine(PRESETS[mode]), AlertEngine(PRESETS[mode])
+        for n in range(3):
+            frame = wall(5.0 - n)
+            given, without = (
+                one.step(frame, n / 2, **{**good, name: odd}),
+                other.step(frame, n / 2, **{**good, name: None}),
+            )
+            assert repr(given) == repr(without), name
+
+
 def test_the_speed_threshold_gives_the_benefit_of_the_doubt() -> None:
     sure, unsure = Candidate(5.0, -2.0, 2.5), Candidate(5.0, -2.0, 2.5, fastest=-2.6)
     assert sure.limit == -2.0
@@ -273,3 +296,54 @@ def test_stored_states_give_the_same_alarms_as_a_replay() -> None:
             stored = states_of(recording, PRESETS[name])
             again = states_of(recording, PRESETS[name].replace(speed_threshold=speed, tti_threshold=tti))
             assert [s.alert for s in again] == list(decide(stored, PRESETS[name], speed, tti)), (name, speed)
+
+
+def test_stored_states_forget_where_the_engine_forgot() -> None:
+    """A pause in the recording ends the hysteresis, in the engine and in what is decided again from its states."""
+    rng = np.random.default_rng(2)
+    frames = np.array([wall(12.0 - 0.25 * n) + rng.normal(0, 0.02, (24, 32)).astype(np.float32) for n in range(40)])
+    times = np.arange(40) / 10 + np.where(np.arange(40) >= 20, 2.0, 0.0)
+    recording = of_arrays(frames, times=times, K=field_of_view(32, 24))
+    for name in ("base", "nearest", "paper_dt"):
+        config = PRESETS[name].replace(
+            period=0.1, on_hits=2, on_of=4, off_after=8, speed_threshold=-1.0, tti_threshold=9.0
+        )
+        states = states_of(recording, config)
+        assert [s.alert for s in states] == list(decide(states, config, -1.0, 9.0)), name
+        assert any(s.alert for s in states), name
+        after = [s.state for s in states if s.t >= 4.0]
+        assert after[0] == "warming up"
+        assert "alarm" in after[1:]
+        assert after.index("alarm") > 1  # two hits are needed anew
+
+
+def test_nothing_is_clear_before_anything_can_be_known_to_move() -> None:
+    K, pose = field_of_view(32, 24), np.eye(4)
+    rng = np.random.default_rng(0)
+
+    def said(gap: float, count: int) -> list[str]:
+        engine = AlertEngine(PRESETS["base"])
+        states = [engine.step(rng.normal(5, 0.02, (24, 32)), n * gap, K=K, pose=pose) for n in range(count)]
+        return [s.state for s in states if s is not None]
+
+    assert said(0.1, 8) == ["warming up"] * 3 + ["clear"] * 5
+    for gap in (0.32, 1.0):  # too seldom to be held against each other: never clear, and soon somebody is told
+        states = said(gap, 24)
+        assert set(states) == {"warming up", "no judgement"}
+        assert states[-1] == "no judgement"
+        assert states.index("no judgement") * gap < 4.4
+
+
+@pytest.mark.parametrize("mode", [m for m in EVERY if m not in ("base", "nearest")])
+def test_a_part_without_returns_is_not_clear(mode: str) -> None:
+    frame = wall(5.0)
+    frame[6:18] = math.nan  # above and below of the middle something came back
+    engine = AlertEngine(PRESETS[mode].replace(every_n=1, lag=1))
+    for n in range(3):
+        state = engine.step(frame + np.float32(0.1 * n), n * 0.5)
+        assert state is not None
+        assert state.state == "no judgement"
+        assert "came back in the part" in state.reason
+    state = engine.step(wall(5.0), 1.5)
+    assert state is not None
+    assert state.state == "warming up"

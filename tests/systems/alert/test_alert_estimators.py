@@ -170,14 +170,14 @@ def test_what_stands_stands_however_the_wearer_moves(yaw: float, step: float) ->
         depth = wall(T, 8.0)
         z = depth.ravel()
         points = np.stack([x.ravel() * z, y.ravel() * z, z]).astype(np.float32)
-        found = past.classify(n / 10, T, K, points)
+        found = past.classify(past.looks(n / 10), T, K, points)
         past.keep(n / 10, T, depth)
     assert np.mean(found == MOVES) < 0.01
     assert np.mean(found == STANDS) > 0.8
     # the same wall three metres nearer at once: it moved (a tenth would pass for the drift of a sensor's scale)
     depth = wall(T, 5.0)
     z = depth.ravel()
-    found = past.classify(0.9, T, K, np.stack([x.ravel() * z, y.ravel() * z, z]).astype(np.float32))
+    found = past.classify(past.looks(0.9), T, K, np.stack([x.ravel() * z, y.ravel() * z, z]).astype(np.float32))
     assert np.mean(found == MOVES) > 0.8
 
 

@@ -200,7 +200,7 @@ def speed_errors(runs: Sequence[Run]) -> NDArray[np.float64]:
     for run in runs:
         for state, danger, k in zip(run.states, run.clip.danger, _rows(run), strict=True):
             true = run.truth.closing[k]
-            if danger and state.state in ("alarm", "clear") and state.speed < 0 and true > 0.5:
+            if danger and state.judged and state.speed < 0 and true > 0.5:
                 errors.append((-state.speed - true) / true)
     return np.array(errors)
 

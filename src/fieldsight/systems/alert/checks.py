@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,10 @@ from fieldsight.systems.alert.recording import Array
 
 #: A stream of the same picture for so many seconds stands still; sensors are never that quiet.
 FROZEN_AFTER = 1.0
+#: Half of a picture nearer than this: something covers the lens, m.
+COVERED = 0.15
+#: Frames that could not be judged yet for so many seconds will never be: they come too seldom, or change too much.
+PATIENCE = 3.0
 #: A clock that ran backwards by more than this was set anew.
 RESTART = 1.0
 
@@ -26,6 +29,8 @@ class Watch:
         self._K: bytes = b""
         self._print: bytes = b""
         self._same_since = math.nan
+        self._judged = math.nan
+        self._waited = 0
 
     def clock(self, t: float) -> str:
         """What is wrong with a frame's time, or nothing."""
@@ -41,9 +46,9 @@ class Watch:
             return f"the clock went back from {before:.3f} to {t:.3f} s: it was set anew"
         return f"frame out of order: {t:.3f} s after {self._t:.3f} s"
 
-    def news(self, shape: tuple[int, ...], t: float, K: Any) -> str:
+    def news(self, shape: tuple[int, ...], t: float, K: Array | None) -> str:
         """Why the past says nothing any more, or nothing: first frame, a pause, another size or lens."""
-        matrix = b"" if K is None else np.asarray(K, dtype=np.float64).tobytes()
+        matrix = b"" if K is None else K.tobytes()
         before, size, lens = self._t, self._shape, self._K
         self._t, self._shape, self._K = t, shape, matrix
         if size is None:
@@ -66,6 +71,15 @@ class Watch:
             return f"the picture has stood still for {t - self._same_since:.1f} s"
         return ""
 
+    def waiting(self, t: float, ready: bool) -> str:
+        """Whether frame after frame could not be judged yet, or nothing."""
+        self._waited = 0 if ready else self._waited + 1
+        if ready or math.isnan(self._judged) or t < self._judged:
+            self._judged = t
+        if self._waited > 2 and t - self._judged > PATIENCE:  # one long pause is no rule
+            return f"nothing could be judged for {t - self._judged:.1f} s"
+        return ""
+
 
 def picture_problem(picture: Array, config: AlertConfig) -> str:
     """Why a picture ``(H, W)`` can't be judged, or nothing."""
@@ -84,6 +98,6 @@ def picture_problem(picture: Array, config: AlertConfig) -> str:
     problem = unit_problem(seen)
     if problem:
         return problem
-    if middle < 0.15:
+    if middle < COVERED:
         return f"half of what came back is nearer than {middle:.2f} m: the lens is covered"
     return ""

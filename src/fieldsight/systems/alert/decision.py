@@ -40,7 +40,7 @@ class Decision:
         self._on = False
 
     def pause(self) -> None:
-        """A frame without judgement: the alarm ends, since nothing supports it any more."""
+        """A frame that was not judged, or not yet: the alarm ends, since nothing supports it any more."""
         self.reset()
 
     def step(self, estimate: Estimate) -> tuple[bool, Candidate | None]:
@@ -77,7 +77,7 @@ def hits(states: Sequence[AlertState], speed: float, tti: float) -> NDArray[np.b
     """Which stored states pass other thresholds, before hysteresis; frames are never read again."""
     found = np.zeros(len(states), dtype=bool)
     for n, state in enumerate(states):
-        if state.state in ("no judgement", "warming up"):
+        if not state.judged:
             continue
         if state.forced is not None:
             found[n] = state.forced
@@ -90,11 +90,11 @@ def hits(states: Sequence[AlertState], speed: float, tti: float) -> NDArray[np.b
 
 def decide(states: Sequence[AlertState], config: AlertConfig, speed: float, tti: float) -> NDArray[np.bool_]:
     """The alarms of stored states at other thresholds, with the hysteresis of ``config``."""
-    return held(hits(states, speed, tti), [s.state == "no judgement" for s in states], config)
+    return held(hits(states, speed, tti), [not s.judged for s in states], config)
 
 
 def held(raw: NDArray[np.bool_], broken: Iterable[bool], config: AlertConfig) -> NDArray[np.bool_]:
-    """Hysteresis over samples: ``raw`` hits, and where a missing judgement made the engine forget."""
+    """Hysteresis over samples: ``raw`` hits, and the samples that were not judged, which made the engine forget."""
     decision = Decision(config)
     found = np.zeros(len(raw), dtype=bool)
     for n, (hit, pause) in enumerate(zip(raw, broken, strict=True)):

@@ -120,7 +120,7 @@ class Differencing:
 
     def reset(self) -> None:
         """Forget earlier frames."""
-        self._past: deque[tuple[Array, float, float]] = deque(maxlen=self.config.lag)
+        self._past: deque[tuple[Array, float, float, int]] = deque(maxlen=self.config.lag)
 
     def update(self, frame: Frame) -> Estimate:
         """One processed frame; NaN and saturated pixels are normal."""
@@ -130,9 +130,13 @@ class Differencing:
         n_valid = int(np.count_nonzero(seen))
         one = self._one_number(crop[seen]) if n_valid and config.mode in BASELINES else math.nan
         past = self._past[0] if len(self._past) == config.lag else None
-        self._past.append((crop.copy(), frame.t, one))
-        if past is None:
-            return Estimate(ready=False, reason="first frames", n_roi=crop.size, n_valid=n_valid)
+        self._past.append((crop.copy(), frame.t, one, n_valid))
+        if not n_valid:
+            words = "nothing came back in the part that is looked at"
+            return Estimate(judged=False, reason=words, n_roi=crop.size)
+        if past is None or not past[3]:
+            words = "first frames" if past is None else "nothing came back in the earlier frame"
+            return Estimate(ready=False, reason=words, n_roi=crop.size, n_valid=n_valid)
         dt = config.fixed_dt if config.dt == "fixed" else frame.t - past[1]
         if config.mode in BASELINES:
             return self._baseline(one, past[2], dt, crop.size, n_valid)
@@ -145,8 +149,6 @@ class Differencing:
         )  # fmt: skip
 
     def _words(self, found: Moved) -> str:
-        if found.n_valid == 0:
-            return "nothing came back in the part that is looked at"
         if found.n_moving < self.config.min_moving:
             return "no close pixel moved"
         return f"{found.n_moving} close pixels moved"
@@ -161,14 +163,13 @@ class Differencing:
         return float(np.mean(near, dtype=np.float64))
 
     def _baseline(self, now: float, before: float, dt: float, n_roi: int, n_valid: int) -> Estimate:
-        known = not (math.isnan(now) or math.isnan(before))
-        speed = (now - before) / dt if known else 0.0
+        speed = (now - before) / dt
         forced = None
         if self.config.mode == "distance_only":
             forced = now < self.config.near
         elif self.config.mode == "always_closer":
-            forced = known and now < before
+            forced = now < before
         return Estimate(
             now, speed, time_to_impact(now, speed), forced=forced, dt=dt, n_roi=n_roi, n_valid=n_valid,
-            confidence=n_valid / n_roi, reason="nearest of the part looked at" if known else "nothing came back",
+            confidence=n_valid / n_roi, reason="nearest of the part looked at",
         )  # fmt: skip

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,7 @@ from fieldsight.systems.alert.corridor import Corridor
 from fieldsight.systems.alert.decision import Decision, level_of
 from fieldsight.systems.alert.differencing import Differencing
 from fieldsight.systems.alert.looming import Looming
+from fieldsight.systems.alert.poses import is_lens, is_rigid
 from fieldsight.systems.alert.recording import Array, Frame
 from fieldsight.systems.alert.state import AlertState, Candidate, Estimate
 from fieldsight.systems.alert.track import Tracker
@@ -101,18 +103,19 @@ class AlertEngine:
             depth: ``(H, W)`` plane depth in metres, NaN or <= 0 where nothing came back; a range is ``(1, 1)``.
             t: the frame's time in seconds. It must grow; other frames are refused by their state.
             confidence: ``(H, W)`` uint8, 0 guessed to 2 good.
-            K: ``(3, 3)`` intrinsics in pixels.
-            pose: ``(4, 4)`` ``T_world_cam``, metres.
+            K: ``(3, 3)`` intrinsics in pixels; what is no lens counts as none.
+            pose: ``(4, 4)`` ``T_world_cam``, metres; what is no turn and step counts as none.
 
         Returns:
             The state, or None where the frame was not due (``period``, ``every_n``).
         """
         stamp = _number(t)
         picture, problem = _picture(depth)
+        lens = _matrix(K, is_lens)
         problem = problem or self._watch.clock(stamp)
         if problem:
             return self._refuse(stamp, problem)
-        news = self._watch.news(picture.shape, stamp, K)
+        news = self._watch.news(picture.shape, stamp, lens)
         if news:
             self._forget()
         due = self._due(stamp)
@@ -123,7 +126,7 @@ class AlertEngine:
         problem = picture_problem(picture, self.config) or self._watch.frozen(picture, stamp)
         if problem:
             return self._refuse(stamp, problem)
-        frame = Frame(picture, stamp, _confidence(confidence, picture), _matrix(K, 3), _pose(pose))
+        frame = Frame(picture, stamp, _confidence(confidence, picture), lens, _matrix(pose, is_rigid))
         estimate = self._estimator.update(frame)
         return self._judge(stamp, estimate, news)
 
@@ -145,8 +148,13 @@ class AlertEngine:
         if not estimate.judged:
             self._decision.pause()
             return _state(t, "no judgement", False, estimate, estimate.reason)
+        long = self._watch.waiting(t, estimate.ready)
         if not estimate.ready:
-            return _state(t, "warming up", False, estimate, news or estimate.reason)
+            self._decision.pause()
+            words = news or estimate.reason
+            if long:
+                return _state(t, "no judgement", False, estimate, f"{long}: {words}")
+            return _state(t, "warming up", False, estimate, words)
         alert, chosen = self._decision.step(estimate)
         if alert and chosen is not None and chosen.limit < self.config.speed_threshold <= chosen.speed:
             estimate = dataclasses.replace(estimate, reason=f"{estimate.reason}; it may close faster than it seems")
@@ -167,8 +175,8 @@ def _state(
         bearing, ground, track = chosen.bearing, chosen.ground_speed, chosen.id
     return AlertState(
         t, state, alert, level_of(tti) if alert else 0, distance, speed, tti, estimate.confidence, reason, bearing,
-        ground, track, estimate.dt, estimate.n_roi, estimate.n_valid, estimate.n_close, estimate.n_moving,
-        estimate.median, estimate.candidates, estimate.forced,
+        ground, track, estimate.candidates, estimate.forced, dt=estimate.dt, n_roi=estimate.n_roi,
+        n_valid=estimate.n_valid, n_close=estimate.n_close, n_moving=estimate.n_moving, median=estimate.median,
     )  # fmt: skip
 
 
@@ -200,27 +208,20 @@ def _picture(depth: Any) -> tuple[Array, str]:
 
 
 def _confidence(confidence: Any, picture: Array) -> Array | None:
-    if confidence is None:
-        return None
-    found = np.asarray(confidence)
-    return found if found.shape == picture.shape else None
+    found = _array(confidence)
+    return found if found is not None and found.shape == picture.shape else None
 
 
-def _pose(values: Any) -> Array | None:
-    """A pose that turns and moves, and does nothing else; any other is no pose."""
-    found = _matrix(values, 4)
-    if found is None:
-        return None
-    R = found[:3, :3]
-    return found if np.allclose(R @ R.T, np.eye(3), atol=0.05) and np.linalg.det(R) > 0 else None
+def _matrix(values: Any, known: Callable[[Array], bool]) -> Array | None:
+    """A matrix that is what it should be, or None: a broken pose is no pose, a broken lens no lens."""
+    found = _array(values)
+    return found.astype(np.float64) if found is not None and known(found) else None
 
 
-def _matrix(values: Any, size: int) -> Array | None:
-    """A matrix of finite numbers, or None: a broken pose is no pose."""
-    if values is None:
-        return None
+def _array(values: Any) -> Array | None:
+    """Real numbers as an array; None where there are none, or something else."""
     try:
-        found = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
+        found = np.asarray(values)
+    except (TypeError, ValueError, OverflowError):
         return None
-    return found if found.shape == (size, size) and bool(np.isfinite(found).all()) else None
+    return found if found.dtype.kind in "biuf" else None

@@ -282,7 +282,7 @@ def score(truth: Recording | Labelled, states: Sequence[AlertState], alert: NDAr
     known = truth if isinstance(truth, Labelled) else labelled(truth)
     t = np.array([s.t for s in states], dtype=np.float64)
     said = np.array([s.alert for s in states], dtype=bool) if alert is None else alert
-    judged = np.array([s.state in ("alarm", "clear") for s in states], dtype=bool)
+    judged = np.array([s.judged for s in states], dtype=bool)
     row = _nearest(known.t, t) if len(t) else np.zeros(0, int)
     spans = known.spans()
     near = np.zeros(len(t), bool)

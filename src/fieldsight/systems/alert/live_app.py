@@ -145,7 +145,7 @@ def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
     @app.get(f"{prefix}/health")
     def health() -> JSONResponse:
         state = server().hub.status()
-        watching = state.state in ("alarm", "clear")
+        watching = state.judged
         words = {"watching": watching, "state": state.state, "reason": state.reason}
         return JSONResponse(words, 200 if watching else 503)
 
@@ -476,7 +476,7 @@ class _Viewer:
         found: dict[str, Any] = {
             "kind": "state",
             **plain(state),
-            "watching": state.state in ("alarm", "clear"),
+            "watching": state.judged,
             "thresholds": {"speed": self.view.speed, "tti": self.view.tti},
             "feeds": [name for name, f in list(self.shared.hub.feeds.items()) if not f.ended],
             "feed": feed.name if feed is not None else None,

@@ -21,6 +21,8 @@ from fieldsight.systems.alert.state import Estimate
 DEEP = 1.25
 #: Share of the silhouette that must be the same piece as before.
 OVERLAP = 0.3
+#: Fewest returns in the middle rows that a silhouette can be looked for among.
+LEAST_PIXELS = 60
 
 
 class Looming:
@@ -46,9 +48,9 @@ class Looming:
         common: dict[str, Any] = {"n_roi": crop.size, "n_valid": n_valid, "confidence": n_valid / crop.size}
         piece, near = _silhouette(crop, seen, region(whole.shape, self.config)[0])
         if piece is None:
-            self._past.clear()
-            self._piece = None
-            return Estimate(reason="no silhouette", **common)
+            self.reset()
+            few = "too little came back in the part that is looked at"
+            return Estimate(judged=not math.isnan(near), reason=few if math.isnan(near) else "no silhouette", **common)
         if self._piece is None or np.count_nonzero(piece & self._piece) < OVERLAP * np.count_nonzero(self._piece):
             self._past.clear()
         self._piece = piece
@@ -68,17 +70,16 @@ class Looming:
 
 
 def _silhouette(crop: Array, seen: Array, rows: slice) -> tuple[Array | None, float]:
-    """The largest connected piece at the nearest depths of the middle rows, and its depth."""
+    """The largest connected piece at the nearest depths of the middle rows, and its depth: NaN where too little came
+    back, and no piece where none is large enough."""
     from scipy import ndimage
 
     depths = crop[rows][seen[rows]]
-    if depths.size < 60:
+    if depths.size < LEAST_PIXELS:
         return None, math.nan
     near = float(np.partition(depths, depths.size // 20)[depths.size // 20])
     labels, count = ndimage.label(seen & (crop <= DEEP * near) & (crop >= near / DEEP))
-    if not count:
-        return None, math.nan
     sizes = np.bincount(labels[rows].ravel(), minlength=count + 1)
     sizes[0] = 0
     best = int(np.argmax(sizes))
-    return (labels == best, near) if sizes[best] >= 20 else (None, math.nan)
+    return (labels == best if sizes[best] >= 20 else None), near

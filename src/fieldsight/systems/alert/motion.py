@@ -8,6 +8,7 @@ So a wearer who walks and turns among walls and parked cars does not make them m
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +48,6 @@ class Past:
         self._seen: deque[Seen] = deque(maxlen=64)
         self._sigma = np.array([0.03, 0.06, 0.15, 0.3], np.float32)
 
-    def clear(self) -> None:
-        """Forget earlier frames."""
-        self._seen.clear()
-
     def keep(self, t: float, pose: Array, depth: Array) -> None:
         """Remember a frame.
 
@@ -69,13 +66,17 @@ class Past:
         """Noise of one pixel's depth at a distance, as measured between frames, m."""
         return np.interp(distance, (2.0, 6.0, 11.0, 18.0), self._sigma / np.sqrt(2.0))
 
+    def looks(self, t: float) -> list[Seen]:
+        """Frames about :data:`LOOKS` seconds before ``t``, as many as there are."""
+        return [earlier for back in LOOKS if (earlier := self._look(t - back)) is not None]
+
     def classify(
-        self, t: float, pose: Array, K: Array, points: Array, guessed: NDArray[np.bool_] | None = None
+        self, looks: Sequence[Seen], pose: Array, K: Array, points: Array, guessed: NDArray[np.bool_] | None = None
     ) -> NDArray[np.int8]:
         """Say of each point whether it moves.
 
         Args:
-            t: seconds, now.
+            looks: the earlier frames, see :meth:`looks`.
             pose: ``(4, 4)`` now.
             K: ``(3, 3)`` of the pictures that were kept.
             points: ``(3, n)`` float32 in camera coordinates.
@@ -86,7 +87,6 @@ class Past:
         """
         found = np.zeros(points.shape[1], np.int8)
         blank = np.zeros(points.shape[1], np.int8)
-        looks = [earlier for back in LOOKS if (earlier := self._look(t - back)) is not None]
         for earlier in looks:
             one, empty = self._against(earlier, pose, K, points, guessed)
             # what any look saw arrive moves; what no look saw arrive and one saw standing stands

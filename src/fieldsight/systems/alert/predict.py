@@ -243,7 +243,7 @@ def _danger(recording: Recording) -> list[tuple[float, float]]:
 
 def facts_of(recording: Recording, states: Sequence[AlertState], config: AlertConfig) -> dict[str, Any]:
     """What is worth telling of a replay: length, alarms, how much was judged, and why not the rest."""
-    judged = sum(s.state in ("alarm", "clear") for s in states)
+    judged = sum(s.judged for s in states)
     t = np.array([s.t for s in states])
     sounded = alarms(t, np.array([s.alert for s in states], dtype=bool))
     closest = min((s.tti for s in states if s.alert), default=math.inf)

@@ -34,6 +34,7 @@ class Points:
         camera: camera position ``(forward, side)`` over the ground along the same axes; NaN without a pose.
         heading: radians from the walking direction to where the camera looks, positive to the right.
         axes: radians from the world's y axis to the walking direction, towards its x; 0 without a pose.
+        looked: True where an earlier frame could be looked at for what moves.
         turned: True where the walking direction was just taken anew: the past has other axes.
         n_valid, n_pixels: pixels with a return, and pixels looked at.
         problem: why there are no points, or nothing.
@@ -49,6 +50,7 @@ class Points:
     turned: bool
     n_valid: int
     n_pixels: int
+    looked: bool = False
     problem: str = ""
 
 
@@ -99,23 +101,28 @@ class Scene:
         guessed = None
         if frame.confidence is not None:
             guessed = np.ascontiguousarray(frame.confidence[::step, ::step]).ravel()[here[chosen]] == 0
-        motion = self._motion(frame, thin, step, np.stack([x[chosen] * z, y[chosen] * z, z]), guessed)
+        motion, looked = self._motion(frame, thin, step, np.stack([x[chosen] * z, y[chosen] * z, z]), guessed)
         area = z * z * np.float32(pixel)
-        return Points(along[chosen], across[chosen], area, motion, ahead, swing, axes, turned, n_valid, keep.size)
+        return Points(
+            along[chosen], across[chosen], area, motion, ahead, swing, axes, turned, n_valid, keep.size, looked
+        )
 
     def sigma(self, distance: Array | float) -> Array:
         """Noise of one pixel's depth at a distance, m, as measured from frame to frame."""
         return self._past.sigma(distance)
 
-    def _motion(self, frame: Frame, thin: Array, step: int, points: Array, guessed: NDArray[np.bool_] | None) -> Array:
-        """What of the points moves; nobody knows without poses."""
+    def _motion(
+        self, frame: Frame, thin: Array, step: int, points: Array, guessed: NDArray[np.bool_] | None
+    ) -> tuple[Array, bool]:
+        """What of the points moves, and whether any earlier frame could tell; nobody knows without poses."""
         if frame.pose is None or frame.K is None:
-            return np.zeros(points.shape[1], np.int8)
+            return np.zeros(points.shape[1], np.int8), False
         K = frame.K.copy()
         K[:2] /= step
-        found = self._past.classify(frame.t, frame.pose, K, points, guessed)
+        looks = self._past.looks(frame.t)
+        found = self._past.classify(looks, frame.pose, K, points, guessed)
         self._past.keep(frame.t, frame.pose, thin)
-        return found
+        return found, bool(looks)
 
     def _range(self, frame: Frame) -> Points:
         z = frame.depth.ravel()
@@ -209,4 +216,6 @@ def _wrap(angle: float) -> float:
 
 def _nothing(problem: str) -> Points:
     empty = np.empty(0, np.float32)
-    return Points(empty, empty, empty, np.empty(0, np.int8), (math.nan, math.nan), 0.0, 0.0, False, 0, 0, problem)
+    return Points(
+        empty, empty, empty, np.empty(0, np.int8), (math.nan, math.nan), 0.0, 0.0, False, 0, 0, problem=problem
+    )

@@ -45,9 +45,27 @@ class Candidate:
         return self.speed if math.isnan(self.fastest) else self.fastest
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What the numbers of a frame rest on.
+
+    Attributes:
+        dt: seconds between the frames that were compared.
+        n_roi, n_valid, n_close, n_moving: pixels looked at, with a return, close, and moved.
+        median: metres, the quantile that parts close from far.
+    """
+
+    dt: float = math.nan
+    n_roi: int = 0
+    n_valid: int = 0
+    n_close: int = 0
+    n_moving: int = 0
+    median: float = math.nan
+
+
 @dataclass(frozen=True, slots=True)
-class Estimate:
-    """What an estimator read from one frame.
+class Estimate(Counts):
+    """What an estimator read from one frame; :class:`Counts` besides.
 
     Attributes:
         distance, speed, tti: of what it would warn of first; NaN, 0 and infinity where there is nothing.
@@ -57,9 +75,6 @@ class Estimate:
         candidates: everything that might hit, most urgent first; empty for estimators that know one number only.
         forced: the alert itself, for baselines that use no thresholds; else None.
         confidence: 0 to 1.
-        dt: seconds between the frames that were compared.
-        n_roi, n_valid, n_close, n_moving: pixels looked at, with a return, close, and moved.
-        median: metres, the quantile that parts close from far.
     """
 
     distance: float = math.nan
@@ -71,17 +86,11 @@ class Estimate:
     candidates: tuple[Candidate, ...] = ()
     forced: bool | None = None
     confidence: float = 1.0
-    dt: float = math.nan
-    n_roi: int = 0
-    n_valid: int = 0
-    n_close: int = 0
-    n_moving: int = 0
-    median: float = math.nan
 
 
 @dataclass(frozen=True, slots=True)
-class AlertState:
-    """The engine's word on one processed frame.
+class AlertState(Counts):
+    """The engine's word on one processed frame; :class:`Counts` besides.
 
     Attributes:
         t: seconds, the frame's own time.
@@ -96,7 +105,6 @@ class AlertState:
         bearing: radians to the right, or NaN.
         ground_speed: m/s of the threat over the ground, or NaN.
         track: number of the tracked object, or -1.
-        dt, n_roi, n_valid, n_close, n_moving, median: as in :class:`Estimate`.
         candidates: everything the thresholds were held against.
         forced: as in :class:`Estimate`.
     """
@@ -113,14 +121,13 @@ class AlertState:
     bearing: float = math.nan
     ground_speed: float = math.nan
     track: int = -1
-    dt: float = math.nan
-    n_roi: int = 0
-    n_valid: int = 0
-    n_close: int = 0
-    n_moving: int = 0
-    median: float = math.nan
     candidates: tuple[Candidate, ...] = ()
     forced: bool | None = None
+
+    @property
+    def judged(self) -> bool:
+        """True where somebody watches: ``alarm`` or ``clear``."""
+        return self.state in ("alarm", "clear")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: NaN is None, infinity the paper's 9999; the core's word for ``t`` is ``time``."""
@@ -134,9 +141,8 @@ class AlertState:
 
     def message(self) -> Mapping[str, Any]:
         """The short form for a cane handle or a watch: level, TTI, speed, bearing in degrees; 255 is no judgement."""
-        watching = self.state in ("alarm", "clear")
         return {
-            "l": self.level if watching else 255,
+            "l": self.level if self.judged else 255,
             "tti": None if math.isinf(self.tti) else round(self.tti, 2),
             "v": round(self.speed, 2),
             "b": None if math.isnan(self.bearing) else round(math.degrees(self.bearing)),

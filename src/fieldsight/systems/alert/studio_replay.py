@@ -188,7 +188,7 @@ def expected_html(surface: Mapping[str, Any] | None, v: float, t: float, mode: s
 
 def headline(replay: Replay, states: Sequence[AlertState], facts: Mapping[str, Any]) -> str:
     """The one sentence a person reads first."""
-    if not any(s.state in ("alarm", "clear") for s in states):
+    if not any(s.judged for s in states):
         return "Nothing was judged: this says nothing about safety"
     alarm = facts["alarms"]
     words = "No alarm" if not alarm else f"{alarm} alarm{'s' if alarm > 1 else ''}, {facts['seconds in alarm']:g} s"
@@ -205,7 +205,7 @@ def facts_at(replay: Replay, states: Sequence[AlertState]) -> dict[str, Any]:
     alert = np.array([s.alert for s in states], dtype=bool)
     sounded = alarms(t, alert)
     closest = min((s.tti for s in states if s.alert), default=float("inf"))
-    judged = sum(s.state in ("alarm", "clear") for s in states)
+    judged = sum(s.judged for s in states)
     facts: dict[str, Any] = {
         "mode": replay.config.mode,
         "alarms": len(sounded),

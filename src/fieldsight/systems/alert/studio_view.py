@@ -64,7 +64,7 @@ def start_of(replay: Replay) -> float:
 
 
 def _restated(state: AlertState, sound: bool, t: float, speed: float, tti: float) -> AlertState:
-    if state.state not in ("alarm", "clear"):
+    if not state.judged:
         return dataclasses.replace(state, t=t)
     told: dict[str, Any] = {}
     if state.candidates:
@@ -236,7 +236,7 @@ def _line(states: Sequence[AlertState], name: str, t: Axis, axis: Axis) -> str:
     parts, pen = [], False
     for state in states[:: max(1, len(states) // _MOST)]:
         value = getattr(state, name)
-        if not math.isfinite(value) or state.state not in ("alarm", "clear"):
+        if not math.isfinite(value) or not state.judged:
             pen = False
             continue
         parts.append(f"{'L' if pen else 'M'}{t.at(state.t):.1f} {axis.at(value):.1f}")

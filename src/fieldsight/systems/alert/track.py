@@ -49,14 +49,11 @@ OWN_WINDOW = 0.5
 
 @dataclass(slots=True)
 class Blob:
-    """One object in one frame: nearest point, middle and extent along the walking axes, metres."""
+    """One object in one frame: middle of its face, its near end and its width along the walking axes, metres."""
 
     side: float
     forward: float
     width: float
-    depth: float
-    points: int
-    area: float
 
 
 @dataclass(slots=True)
@@ -100,6 +97,7 @@ class Tracker:
         self._next = 0
         self._t = math.nan
         self._own: deque[tuple[float, float, float]] = deque(maxlen=64)
+        self._looked = 0
 
     def update(self, frame: Frame) -> Estimate:
         """One processed frame. Without a pose nobody knows what moves, and one range has no shape: then the lanes of
@@ -113,6 +111,9 @@ class Tracker:
         own = self._own_velocity(frame.t, here)
         self._advance(frame.t)
         self._meet(blobs(points, points.motion == MOVES), here, points.axes)
+        self._looked = self._looked + 1 if points.looked else 0
+        # nothing is known to move before two frames were held against earlier ones, unless it was followed before
+        ready = self._looked >= BELIEVED or any(track.seen >= BELIEVED for track in self._tracks)
         candidates = [c for track in self._tracks if (c := self._candidate(track, here, own, points))]
         if (wall := self._standing(points, own)) is not None:
             candidates.append(wall)
@@ -120,8 +121,9 @@ class Tracker:
         seen = points.n_valid / max(points.n_pixels, 1)
         first = candidates[0] if candidates else Candidate(math.nan, 0.0, math.inf)
         words = f"{len(self._tracks)} objects followed" if self._tracks else "nothing moves"
+        words = words if ready else "no earlier frame tells yet what moves"
         return Estimate(
-            first.distance, first.speed, first.tti, reason=words,
+            first.distance, first.speed, first.tti, reason=words, ready=ready,
             candidates=tuple(candidates), confidence=seen, n_roi=points.n_pixels, n_valid=points.n_valid,
             n_moving=int(np.count_nonzero(points.motion == MOVES)),
         )  # fmt: skip
@@ -271,16 +273,14 @@ def _normal(z: float) -> float:
     return 0.5 * math.erfc(-z / math.sqrt(2.0))
 
 
-def blobs(points: Points, chosen: NDArray[np.bool_] | None = None) -> list[Blob]:
+def blobs(points: Points, chosen: NDArray[np.bool_]) -> list[Blob]:
     """Objects of a frame: connected cells of the bird's-eye grid with enough points and area.
 
     Args:
         points: of the frame.
-        chosen: which of them count; all by default.
+        chosen: which of them count, ``(n,)``.
     """
-    side, forward, area = points.side, points.forward, points.area
-    if chosen is not None:
-        side, forward, area = side[chosen], forward[chosen], area[chosen]
+    side, forward, area = points.side[chosen], points.forward[chosen], points.area[chosen]
     columns = round(2 * HALF / CELL)
     column = ((side + np.float32(HALF)) * np.float32(1 / CELL)).astype(np.int32)
     row = (forward * np.float32(1 / CELL)).astype(np.int32)
@@ -308,7 +308,5 @@ def blobs(points: Points, chosen: NDArray[np.bool_] | None = None) -> list[Blob]
         near = np.partition(f, len(f) // 10)[len(f) // 10]  # a tenth in: single mixed pixels lie before the face
         face = s[f <= near + 0.5]
         left, right = float(face.min()), float(face.max())
-        found.append(
-            Blob(0.5 * (left + right), float(near), right - left, float(f.max()) - float(near), len(f), covered)
-        )
+        found.append(Blob(0.5 * (left + right), float(near), right - left))
     return found

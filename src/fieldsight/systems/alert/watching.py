@@ -279,7 +279,7 @@ class View:
     @staticmethod
     def _decide(state: AlertState, decision: Decision) -> AlertState:
         """A state at these thresholds: the engine's own where they are the engine's."""
-        if state.state not in ("alarm", "clear"):
+        if not state.judged:
             decision.pause()
             return state
         alert, chosen = decision.step(
