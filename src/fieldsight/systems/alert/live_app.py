@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from fieldsight._version import __version__
 from fieldsight.errors import DataError, FieldsightError
-from fieldsight.systems.alert import live_view
+from fieldsight.systems.alert import SPEC, live_view
 from fieldsight.systems.alert.config import PRESETS, AlertConfig
 from fieldsight.systems.alert.live_sources import Demo, Depth, coloured, picture
 from fieldsight.systems.alert.state import AlertState
@@ -44,12 +44,10 @@ MOST_VIEWERS = 32
 LOOK, LEAST, BEAT, PICTURE = 0.03, 0.06, 0.25, 0.09
 
 #: The three settings of the sliders, as the paper's app has them.
-SLIDERS = {"fragile": (-1.0, 5.0), "default": (-2.2, 3.0), "robust": (-3.0, 3.0)}
-
-NOTICE = (
-    "This is no safety device. It was tested on simulated streets and on the paper's 85 rows; it misses dangers and "
-    "warns where there is none. Never rely on it in traffic."
-)
+SLIDERS = {
+    words: (PRESETS[name].speed_threshold, PRESETS[name].tti_threshold)
+    for words, name in (("fragile", "fragile"), ("default", "base"), ("robust", "robust"))
+}
 
 
 class Server:
@@ -178,7 +176,7 @@ def page_of(host: str) -> tuple[str, str]:
     """The page and its policy: its own script and style, sockets of its own host, and nothing else."""
     source = resources.files("fieldsight.systems.alert")
     text = source.joinpath("live.html").read_text(encoding="utf-8")
-    text = text.replace("__VERSION__", __version__).replace("__NOTICE__", NOTICE)
+    text = text.replace("__VERSION__", __version__).replace("__NOTICE__", SPEC.notice)
     hashes = {}
     for tag in ("script", "style"):
         inside = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)

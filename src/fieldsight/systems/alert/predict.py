@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class Replay(Alerts):
         name: of the recording.
         danger: begin and end of true danger in seconds, where the recording has labels.
         sheet: frames at telling moments, drawn.
-        video: every processed frame, drawn, where a clip was asked for.
+        video: numbers of the processed frames, where a clip of them was asked for; they are drawn as it is written.
         sound: True where the alarms are wanted as sound.
         recording: what was replayed, to look at its frames again.
     """
@@ -46,7 +46,7 @@ class Replay(Alerts):
     name: str = "recording"
     danger: list[tuple[float, float]] = field(default_factory=list)
     sheet: Picture | None = None
-    video: list[Picture] = field(default_factory=list)
+    video: tuple[int, ...] = ()
     sound: bool = False
     recording: Recording | None = field(default=None, repr=False, compare=False)
 
@@ -60,15 +60,19 @@ class Replay(Alerts):
             write_image(base.with_name(f"{base.name}.png"), self.draw()),
             write_json(base.with_name(f"{base.name}.json"), self.to_dict()),
         ]
-        if self.video:
+        if self.video and self.recording is not None:
             from fieldsight.systems.alert.clip import write_clip
 
-            written.append(write_clip(base.with_name(f"{base.name}.mp4"), self.video, self._rate()))
+            written.append(write_clip(base.with_name(f"{base.name}.mp4"), self._drawn(self.recording), self._rate()))
         if self.sound:
             from fieldsight.systems.alert.sinks import write_wav
 
             written.append(write_wav(base.with_name(f"{base.name}.wav"), self.states))
         return written
+
+    def _drawn(self, recording: Recording) -> Iterator[Picture]:
+        for number, state in zip(self.video, self.states, strict=True):
+            yield drawing.draw(recording.load(number), state, self.config)
 
     def _rate(self) -> float:
         t = [s.t for s in self.states]
@@ -102,19 +106,14 @@ class Replay(Alerts):
 
     def alarm_rows(self) -> list[dict[str, Any]]:
         """One row an alarm: when, how urgent at most, and what it was about when it began."""
-        t = np.array([s.t for s in self.states])
-        rows = []
-        for begin, end in alarms(t, np.array([s.alert for s in self.states], dtype=bool)):
-            inside = [s for s in self.states if begin <= s.t <= end and s.alert]
-            first = inside[0]
-            rows.append(
-                {
-                    "from": round(begin, 2), "to": round(end, 2), "level": max(s.level for s in inside),
-                    "distance": round(first.distance, 2), "speed": round(first.speed, 2),
-                    "time to impact": round(min(first.tti, NEVER), 2),
-                }
-            )  # fmt: skip
-        return rows
+        return [
+            {
+                "from": round(begin, 2), "to": round(end, 2), "level": max(s.level for s in inside),
+                "distance": round(inside[0].distance, 2), "speed": round(inside[0].speed, 2),
+                "time to impact": round(min(inside[0].tti, NEVER), 2),
+            }
+            for begin, end, inside in sounded(self.states)
+        ]  # fmt: skip
 
     def lines(self) -> list[str]:
         """A summary and one line an alarm."""
@@ -181,17 +180,16 @@ class AlertModel(Model):
         config = settings_for(value, AlertConfig.parse(_own(options)))
         engine = AlertEngine(config)
         states: list[AlertState] = []
-        kept: list[Picture] = []
+        numbers: list[int] = []
         gallery = _Gallery(config)
-        for frame, state in walk(value, engine):
+        for number, frame, state in walk(value, engine):
             states.append(state)
             gallery.offer(frame, state)
-            if options.video:
-                kept.append(drawing.draw(frame, state, config))
+            numbers.append(number)
         steps = tuple(s.to_dict() for s in states)
         return Replay(
-            steps, facts_of(value, states, config), states, config, value.name, _danger(value), gallery.sheet(), kept,
-            options.wav, value,
+            steps, facts_of(value, states, config), states, config, value.name, _danger(value), gallery.sheet(),
+            tuple(numbers) if options.video else (), options.wav, value,
         )  # fmt: skip
 
 
@@ -241,11 +239,16 @@ def _danger(recording: Recording) -> list[tuple[float, float]]:
     return [(float(t[a]), float(t[b])) for a, b in runs(flags)]
 
 
+def sounded(states: Sequence[AlertState]) -> list[tuple[float, float, list[AlertState]]]:
+    """Begin and end in seconds of every alarm, and the states that sounded in it."""
+    spans = alarms(np.array([s.t for s in states]), np.array([s.alert for s in states], dtype=bool))
+    return [(a, b, [s for s in states if a <= s.t <= b and s.alert]) for a, b in spans]
+
+
 def facts_of(recording: Recording, states: Sequence[AlertState], config: AlertConfig) -> dict[str, Any]:
     """What is worth telling of a replay: length, alarms, how much was judged, and why not the rest."""
     judged = sum(s.judged for s in states)
-    t = np.array([s.t for s in states])
-    sounded = alarms(t, np.array([s.alert for s in states], dtype=bool))
+    found = sounded(states)
     closest = min((s.tti for s in states if s.alert), default=math.inf)
     reasons: dict[str, int] = {}
     for s in states:
@@ -261,8 +264,8 @@ def facts_of(recording: Recording, states: Sequence[AlertState], config: AlertCo
         "frames": len(recording),
         "mode": config.mode,
         "judged": round(share, 4),
-        "alarms": len(sounded),
-        "seconds in alarm": round(sum(b - a for a, b in sounded), 2),
+        "alarms": len(found),
+        "seconds in alarm": round(sum(b - a for a, b, _ in found), 2),
         "least time to impact": None if math.isinf(closest) else round(closest, 2),
         "speed threshold": config.speed_threshold,
         "time threshold": config.tti_threshold,

@@ -12,15 +12,15 @@ from fieldsight.systems.alert.state import AlertState
 
 def states_of(recording: Recording, config: AlertConfig) -> list[AlertState]:
     """Every processed frame's state, from a fresh engine."""
-    return [state for _, state in walk(recording, AlertEngine(settings_for(recording, config)))]
+    return [state for _, _, state in walk(recording, AlertEngine(settings_for(recording, config)))]
 
 
-def walk(recording: Recording, engine: AlertEngine) -> Iterator[tuple[Frame, AlertState]]:
-    """Frames with their states as they come; frames that were not due give none."""
-    for frame in recording:
+def walk(recording: Recording, engine: AlertEngine) -> Iterator[tuple[int, Frame, AlertState]]:
+    """Numbers, frames and their states as they come; frames that were not due give none."""
+    for number, frame in enumerate(recording):
         state = engine.step(frame.depth, frame.t, frame.confidence, frame.K, frame.pose)
         if state is not None:
-            yield frame, state
+            yield number, frame, state
 
 
 def settings_for(recording: Recording, config: AlertConfig) -> AlertConfig:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from fieldsight.systems.alert.checks import COVERED
 from fieldsight.systems.alert.config import AlertConfig
 from fieldsight.systems.alert.recording import Array, Frame
 from fieldsight.systems.alert.units import unit_problem
@@ -23,8 +24,6 @@ Verdict = Literal["checking", "protected", "not protected"]
 
 #: Seconds of frames that are looked at.
 SPAN = 2.0
-#: Nearer than this is a hand or a coat on the lens.
-COVERED = 0.15
 #: A car in town, m/s: what the lead time is told for.
 CAR = 8.0
 #: Frames a second: fewer are few, and fewer still are no watch.

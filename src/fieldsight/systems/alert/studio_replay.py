@@ -14,9 +14,8 @@ from fieldsight.studio.context import PageContext
 from fieldsight.studio.frame import QUIET
 from fieldsight.studio.results import Shown
 from fieldsight.systems.alert import studio_view
-from fieldsight.systems.alert.events import alarms
 from fieldsight.systems.alert.live_view import expected
-from fieldsight.systems.alert.predict import Replay
+from fieldsight.systems.alert.predict import Replay, sounded
 from fieldsight.systems.alert.state import AlertState
 
 #: Ends of the two sliders, as the paper's app has them: m/s and s.
@@ -201,22 +200,20 @@ def headline(replay: Replay, states: Sequence[AlertState], facts: Mapping[str, A
 
 def facts_at(replay: Replay, states: Sequence[AlertState]) -> dict[str, Any]:
     """Alarms and, where there are labels, misses and false alarms of states at some thresholds."""
-    t = np.array([s.t for s in states])
-    alert = np.array([s.alert for s in states], dtype=bool)
-    sounded = alarms(t, alert)
+    found = sounded(states)
     closest = min((s.tti for s in states if s.alert), default=float("inf"))
     judged = sum(s.judged for s in states)
     facts: dict[str, Any] = {
         "mode": replay.config.mode,
-        "alarms": len(sounded),
-        "seconds in alarm": round(sum(b - a for a, b in sounded), 1),
-        "first alarm [s]": round(sounded[0][0], 1) if sounded else "-",
-        "least time to impact [s]": studio_view.number(closest) if sounded else "-",
+        "alarms": len(found),
+        "seconds in alarm": round(sum(b - a for a, b, _ in found), 1),
+        "first alarm [s]": round(found[0][0], 1) if found else "-",
+        "least time to impact [s]": studio_view.number(closest) if found else "-",
         "judged": f"{judged / len(states):.0%}" if states else "-",
     }
     recording = replay.recording
     if recording is not None and recording.labels is not None:
-        facts |= against_labels(replay, alert)
+        facts |= against_labels(replay, np.array([s.alert for s in states], dtype=bool))
     return facts
 
 
@@ -278,17 +275,14 @@ def words_at(replay: Replay, states: Sequence[AlertState], when: float) -> str:
 
 
 def _alarms(states: Sequence[AlertState], v: float, t: float) -> str:
-    rows = []
-    for begin, end in alarms(np.array([s.t for s in states]), np.array([s.alert for s in states], dtype=bool)):
-        inside = [s for s in states if begin <= s.t <= end and s.alert]
-        one = inside[0]
-        rows.append(
-            {
-                "from": round(begin, 1), "to": round(end, 1), "level": max(s.level for s in inside),
-                "distance": studio_view.number(one.distance), "speed": studio_view.number(one.speed),
-                "time to impact": studio_view.number(one.tti),
-            }
-        )  # fmt: skip
+    rows = [
+        {
+            "from": round(begin, 1), "to": round(end, 1), "level": max(s.level for s in inside),
+            "distance": studio_view.number(inside[0].distance), "speed": studio_view.number(inside[0].speed),
+            "time to impact": studio_view.number(inside[0].tti),
+        }
+        for begin, end, inside in sounded(states)
+    ]  # fmt: skip
     if not rows:
         return ""
     units = {"from": "s", "to": "s", "level": "", "distance": "m", "speed": "m/s", "time to impact": "s"}
