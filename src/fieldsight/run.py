@@ -332,21 +332,29 @@ def commit() -> str:
     Read once: long work is named after the code it began with.
     """
     for folder in Path(__file__).resolve().parents[1:4]:
-        head = folder / ".git" / "HEAD"
-        if head.is_file():
-            with contextlib.suppress(OSError):
-                text = head.read_text().strip()
-                if not text.startswith("ref: "):
-                    return text[:12]
-                ref = folder / ".git" / text[5:]
-                if ref.is_file():
-                    return ref.read_text().strip()[:12]
-                for line in _packed_refs(folder):
-                    if line.endswith(" " + text[5:]):
-                        return line[:12]
+        with contextlib.suppress(OSError):
+            own, shared = _git_folders(folder)
+            text = (own / "HEAD").read_text().strip()
+            if not text.startswith("ref: "):
+                return text[:12]
+            ref = shared / text[5:]
+            if ref.is_file():
+                return ref.read_text().strip()[:12]
+            for line in _packed_refs(shared):
+                if line.endswith(" " + text[5:]):
+                    return line[:12]
     return ""
 
 
-def _packed_refs(folder: Path) -> Iterator[str]:
+def _git_folders(checkout: Path) -> tuple[Path, Path]:
+    """Where a checkout's HEAD lies and where its branches do: two places in a second work tree."""
+    own = checkout / ".git"
+    if not own.is_file():
+        return own, own
+    own = checkout / own.read_text().removeprefix("gitdir:").strip()
+    return own, own / (own / "commondir").read_text().strip()
+
+
+def _packed_refs(git: Path) -> Iterator[str]:
     with contextlib.suppress(OSError):
-        yield from (folder / ".git" / "packed-refs").read_text().splitlines()
+        yield from (git / "packed-refs").read_text().splitlines()
