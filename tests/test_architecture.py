@@ -130,7 +130,7 @@ def test_model_files_are_tensors_in_tensors_out() -> None:
     for path in (SOURCE / "systems").glob("*/model.py"):
         for line, module in imports(path):
             if module.split(".")[0] in ("pathlib", "os", "json", "fieldsight") and not re.match(
-                r"fieldsight\.(nn|systems\.\w+\.(model|losses))", module
+                r"fieldsight\.(nn|systems\.\w+\.(model|losses|wavelet))", module
             ):
                 wrong.append(f"{where(path, line)} imports {module}")
         for node in ast.walk(parsed(path)):

@@ -97,6 +97,13 @@ class Model(ABC):
         """Axes whose size may change after export, by tensor name; by default the batch."""
         return {name: {0: "batch"} for name in self.input_names}
 
+    def arrange(self, inputs: Any, named: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        """Inputs and other named inputs of the main action as they belong together, before :meth:`items` sees them.
+
+        By default as they are; a system whose people name two inputs side by side (cover and secret) overrides it.
+        """
+        return inputs, named
+
     def items(self, inputs: Any) -> list[Item]:
         """What people handed in, one by one: files, folders and patterns of the first input's suffixes, or values.
 

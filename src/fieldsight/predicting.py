@@ -109,6 +109,8 @@ def predict(
     Raises:
         DataError: nothing to work on; the single input is bad; with ``strict``, the first bad one.
     """
+    if action is None:
+        inputs, named = model.arrange(inputs, named)
     items = model.items(inputs)
     single = len(items) == 1 and not isinstance(inputs, (list, tuple)) and not _is_folder(inputs)
     outcomes = list(_each(model, items, options, out, strict or single, named, single or out is None, action))
@@ -123,6 +125,7 @@ def run_all(
     model: Model, inputs: Any, options: Config, out: Path | None, strict: bool, named: Mapping[str, Any]
 ) -> Results:
     """Like :func:`predict`, but a single input gives :class:`Results` too, its error inside: for the command line."""
+    inputs, named = model.arrange(inputs, named)
     items = model.items(inputs)
     return Results(list(_each(model, items, options, out, strict, named, keep=len(items) == 1 or out is None)))
 

@@ -1,0 +1,1 @@
+"""The Studio page and the tour's demonstration."""

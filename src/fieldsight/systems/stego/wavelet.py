@@ -1,0 +1,210 @@
+"""One-level 2-D wavelet transforms as torch modules: periodic, size-preserving, exactly invertible.
+
+Coefficients are ``(N, 4, C, H/2, W/2)`` with the bands LL, LH, HL, HH (low or high along x, then along y: LH holds
+horizontal edges). Every colour is transformed by itself. The paper's own shape, bands and colours last, is
+:func:`bands_last`.
+
+Filters and alignment are those of PyWavelets' ``periodization`` mode (Daubechies 1992; Cohen, Daubechies and Feauveau
+1992), so that its users find their numbers again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from fieldsight.errors import DataError
+
+WaveletName = Literal["haar", "db2", "db4", "cdf97", "legall53"]
+
+#: Low-pass filters, analysis and synthesis; high-pass filters follow from them.
+_LOW: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "haar": ((0.7071067811865476,) * 2, (0.7071067811865476,) * 2),
+    "db2": (
+        (-0.12940952255126037, 0.2241438680420134, 0.8365163037378079, 0.48296291314453416),
+        (0.48296291314453416, 0.8365163037378079, 0.2241438680420134, -0.12940952255126037),
+    ),
+    "db4": (
+        (-0.010597401785069032, 0.0328830116668852, 0.030841381835560764, -0.18703481171909309,
+         -0.027983769416859854, 0.6308807679298589, 0.7148465705529157, 0.2303778133088965),
+        (0.2303778133088965, 0.7148465705529157, 0.6308807679298589, -0.027983769416859854,
+         -0.18703481171909309, 0.030841381835560764, 0.0328830116668852, -0.010597401785069032),
+    ),
+    "cdf97": (
+        (0.0, 0.03782845550726404, -0.023849465019556843, -0.11062440441843718, 0.37740285561283066,
+         0.8526986790088938, 0.37740285561283066, -0.11062440441843718, -0.023849465019556843, 0.03782845550726404),
+        (0.0, -0.06453888262869706, -0.04068941760916406, 0.41809227322161724, 0.7884856164055829,
+         0.41809227322161724, -0.04068941760916406, -0.06453888262869706, 0.0, 0.0),
+    ),
+    "legall53": (
+        (0.0, -0.1767766952966369, 0.3535533905932738, 1.0606601717798212, 0.3535533905932738, -0.1767766952966369),
+        (0.0, 0.3535533905932738, 0.7071067811865476, 0.3535533905932738, 0.0, 0.0),
+    ),
+}  # fmt: skip
+
+#: Wavelets whose transform is a rotation: squared errors of coefficients and of pixels are the same.
+ORTHONORMAL: tuple[WaveletName, ...] = ("haar", "db2", "db4")
+
+
+class DWT(nn.Module):
+    """Pixels ``(N, C, H, W)`` to coefficients ``(N, 4, C, H/2, W/2)``; even heights and widths only.
+
+    Args:
+        wavelet: ``haar``, ``db2``, ``db4`` (orthonormal), ``cdf97`` or ``legall53`` (biorthogonal). Bands of the
+            latter are scaled to the norm of their synthesis atoms, so that a unit of error weighs about the same in
+            every band.
+    """
+
+    def __init__(self, wavelet: WaveletName = "haar") -> None:
+        super().__init__()
+        self.wavelet: WaveletName = wavelet
+        low, synthesis = _LOW[wavelet]
+        high = [(-1.0) ** (k + 1) * v for k, v in enumerate(synthesis)]
+        gains = gains_of(wavelet)
+        # reversed: a correlation then runs forward over the padded signal
+        self.low = [v * gains[0] for v in reversed(low)]
+        self.high = [v * gains[1] for v in reversed(high)]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Transform.
+
+        Raises:
+            DataError: an odd height or width.
+        """
+        if x.shape[-1] % 2 or x.shape[-2] % 2:
+            raise DataError(f"The transform wants even sizes, got {x.shape[-1]} x {x.shape[-2]}; pad the picture.")
+        if self.wavelet == "haar":
+            return _haar(x)
+        low, high = _analyse(x, -1, self.low, self.high)
+        ll, lh = _analyse(low, -2, self.low, self.high)
+        hl, hh = _analyse(high, -2, self.low, self.high)
+        return torch.stack([ll, lh, hl, hh], 1)
+
+
+class IDWT(nn.Module):
+    """The inverse of :class:`DWT`: coefficients ``(N, 4, C, H/2, W/2)`` to pixels ``(N, C, H, W)``."""
+
+    def __init__(self, wavelet: WaveletName = "haar") -> None:
+        super().__init__()
+        self.wavelet: WaveletName = wavelet
+        analysis, low = _LOW[wavelet]
+        high = [(-1.0) ** k * v for k, v in enumerate(analysis)]
+        gains = gains_of(wavelet)
+        self.low = [v / gains[0] for v in low]
+        self.high = [v / gains[1] for v in high]
+
+    def forward(self, bands: Tensor) -> Tensor:
+        """Transform back."""
+        if self.wavelet == "haar":
+            return _unhaar(bands)
+        ll, lh, hl, hh = bands.unbind(1)
+        low = _synthesise(ll, lh, -2, self.low, self.high)
+        high = _synthesise(hl, hh, -2, self.low, self.high)
+        return _synthesise(low, high, -1, self.low, self.high)
+
+
+def gains_of(wavelet: WaveletName) -> tuple[float, float]:
+    """Norms of the synthesis filters, low and high: 1 and 1 for orthonormal wavelets."""
+    if wavelet in ORTHONORMAL:
+        return 1.0, 1.0
+    analysis, low = _LOW[wavelet]
+    return sum(v * v for v in low) ** 0.5, sum(v * v for v in analysis) ** 0.5
+
+
+def bands_last(bands: Tensor) -> Tensor:
+    """``(N, 4, C, h, w)`` to the paper's ``(N, h, w, 4, C)``."""
+    return bands.permute(0, 3, 4, 1, 2)
+
+
+def bands_first(bands: Tensor) -> Tensor:
+    """The paper's ``(N, h, w, 4, C)`` to ``(N, 4, C, h, w)``."""
+    return bands.permute(0, 3, 4, 1, 2)
+
+
+def packet(x: Tensor, levels: int) -> Tensor:
+    """Full Haar packet: ``(N, C, H, W)`` to ``(N, C * 4**levels, H / 2**levels, W / 2**levels)``.
+
+    Every band is split again, so that a level-3 packet is a Walsh-Hadamard transform of 8 x 8 blocks.
+    """
+    for _ in range(levels):
+        x = _haar(x).flatten(1, 2)
+    return x
+
+
+def unpacket(bands: Tensor, levels: int) -> Tensor:
+    """The inverse of :func:`packet`."""
+    for _ in range(levels):
+        bands = _unhaar(bands.unflatten(1, (4, bands.shape[1] // 4)))  # type: ignore[no-untyped-call]
+    return bands
+
+
+# ---------------------------------------------------------------------------------------------- internals
+
+
+def _haar(x: Tensor) -> Tensor:
+    upper, lower = x[..., 0::2, :], x[..., 1::2, :]
+    total, difference = upper + lower, upper - lower
+    out = torch.stack(
+        [
+            total[..., 0::2] + total[..., 1::2],
+            difference[..., 0::2] + difference[..., 1::2],
+            total[..., 0::2] - total[..., 1::2],
+            difference[..., 0::2] - difference[..., 1::2],
+        ],
+        1,
+    )
+    return out * 0.5
+
+
+def _unhaar(bands: Tensor) -> Tensor:
+    ll, lh, hl, hh = (bands * 0.5).unbind(1)
+    total, difference = torch.stack([ll + hl, ll - hl], -1), torch.stack([lh + hh, lh - hh], -1)
+    rows = torch.stack([total + difference, total - difference], -3)  # (N, C, h, 2, w, 2)
+    n, c, h, _, w, _ = rows.shape
+    return rows.reshape(n, c, 2 * h, 2 * w)
+
+
+def _analyse(x: Tensor, dim: int, low: Sequence[float], high: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Low and high half along ``dim``: ``out[i] = sum_m f[m] x[2i + m - (L/2 - 1)]``, indices modulo the length."""
+    size, taps = x.shape[dim], len(low)
+    reach = taps // 2
+    around = x.index_select(dim, torch.arange(1 - reach, size + reach, device=x.device) % size)
+    pieces = [_every_other(around, dim, m, size) for m in range(taps)]
+    return _weighted(pieces, low), _weighted(pieces, high)
+
+
+def _synthesise(low: Tensor, high: Tensor, dim: int, g: Sequence[float], h: Sequence[float]) -> Tensor:
+    """The inverse along ``dim``: ``x[n] = sum_i low[i] g[n - 2i + L/2 - 1] + high[i] h[...]``."""
+    size, taps = low.shape[dim], len(g)
+    shift = taps // 2 - 1
+    halves = []
+    for parity in (0, 1):
+        # x[2k + parity] takes g[j] of low[i] with j = 2(k - i) + parity + shift
+        chosen = [j for j in range(taps) if (j - parity - shift) % 2 == 0]
+        steps = [(j - parity - shift) // 2 for j in chosen]
+        index = torch.arange(size, device=low.device)
+        pieces = [(low, [g[j] for j in chosen]), (high, [h[j] for j in chosen])]
+        total = None
+        for band, weights in pieces:
+            moved = [band.index_select(dim, (index - s) % size) for s in steps]
+            part = _weighted(moved, weights)
+            total = part if total is None else total + part
+        halves.append(total)
+    spot = dim % low.ndim + 1
+    return torch.stack(halves, spot).flatten(spot - 1, spot)  # type: ignore[arg-type]
+
+
+def _every_other(x: Tensor, dim: int, start: int, size: int) -> Tensor:
+    return x[..., start : start + size : 2] if dim == -1 else x[..., start : start + size : 2, :]
+
+
+def _weighted(pieces: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    total = None
+    for piece, weight in zip(pieces, weights, strict=True):
+        if weight:
+            total = piece * weight if total is None else total.add(piece, alpha=weight)
+    assert total is not None
+    return total
