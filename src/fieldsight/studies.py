@@ -25,6 +25,8 @@ CODE = (
     "engine.py", "checks.py", "decision.py", "differencing.py", "corridor.py", "looming.py", "motion.py", "scene.py",
     "ground.py", "track.py", "events.py", "world.py", "render.py", "sensors.py", "scenes.py", "behaviours.py",
     "wearer.py", "danger.py",
+    # parts of a method that have files of their own
+    "invertible.py", "wavelet.py", "noise.py", "textures.py",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,6 +192,82 @@ def _alert_frames(path: Any) -> list[tuple[dict[str, Any], float]]:
     ]
 
 
+# ------------------------------------------------------------------------------------------------ stego
+
+
+def _photo(seed: int = 0, size: tuple[int, int] = (72, 96)) -> np.ndarray:
+    from fieldsight.engine.seed import rng_for
+    from fieldsight.systems.stego.textures import draw
+
+    return np.ascontiguousarray(draw("cloud", max(size), rng_for(seed, "contract"))[: size[0], : size[1]])
+
+
+def _stego_secret() -> str:
+    """A real picture that is installed anyway, as a path: what people name on the command line."""
+    found = importlib.util.find_spec("sklearn")
+    assert found is not None
+    assert found.origin is not None
+    return str(Path(found.origin).parent / "datasets" / "images" / "china.jpg")
+
+
+def _stego_inputs(folder: Path) -> list[Any]:
+    return [write_image(folder / f"{n}.png", _photo(n)) for n in range(3)]
+
+
+def _stego_bad(folder: Path) -> Path:
+    path = folder / "broken.png"
+    path.write_bytes(write_image(folder / "whole.png", _photo()).read_bytes()[:200])
+    return path
+
+
+def _stego_pictures(folder: Path) -> dict[str, Any]:
+    picture = _photo(7)
+    return {
+        "path": write_image(folder / "p.png", picture),
+        "array": picture,
+        "float": picture.astype(np.float32) / 255,
+        "rgba": write_image(folder / "rgba.png", np.dstack([picture, np.full(picture.shape[:2], 200, np.uint8)])),
+        "16 bit": write_image(folder / "deep.png", picture.astype(np.uint16) * 257),
+        "tiff": write_image(folder / "p.tif", picture),
+        "npy": write_image(folder / "p.npy", picture),
+        "odd size": write_image(folder / "odd.png", _photo(7, (75, 101))),
+    }
+
+
+def _stego_corruptions(folder: Path) -> dict[str, str]:
+    for name in ("truncated", "small", "alone", "leak"):
+        for split, count in (("train", 4), ("val", 3)):
+            for n in range(count):
+                write_image(folder / name / split / "n03028079" / f"{n}.png", _photo(10 * count + n))
+    broken = folder / "truncated" / "train" / "n03028079" / "2.png"
+    broken.write_bytes(broken.read_bytes()[:150])
+    write_image(folder / "small" / "val" / "n03028079" / "1.png", _photo(3, (16, 16))[:9, :9])
+    for n in (1, 2, 3):
+        (folder / "alone" / "train" / "n03028079" / f"{n}.png").unlink()
+    write_image(folder / "leak" / "val" / "n03028079" / "2.png", _photo(40))
+    return {"truncated": "2.png", "small": "1.png", "alone": "two are needed", "leak": "the same content is in"}
+
+
+def _stego_pairs(count: int = 3) -> list[Any]:
+    from fieldsight.systems.stego.evaluate import drawn_pairs
+
+    return drawn_pairs(count, 32)
+
+
+def _stego_perfect() -> dict[str, float]:
+    from fieldsight.systems.stego.evaluate import Outcome, measure
+
+    pair = _stego_pairs(1)[0]
+    floats = [p.astype(np.float32) / 255 for p in (pair.cover, pair.secret)]
+    return measure(Outcome(pair, pair.cover, pair.secret, *floats))
+
+
+def _stego_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
+    from fieldsight.systems.stego.evaluate import evaluate_pairs, run_pair
+
+    return _rows(evaluate_pairs(lambda pair: run_pair(model, pair), _stego_pairs(6))[0])
+
+
 # -------------------------------------------------------------------------------------------------- toys
 
 
@@ -286,6 +363,18 @@ CASES = {
             _alert_bad,
             data_options={"count": 2, "seconds": 1.0, "size": "32,24"},
             frames=_alert_frames,
+        ),
+        Case(
+            "stego",
+            _stego_inputs,
+            _stego_bad,
+            named={"secret": _stego_secret()},
+            pictures=_stego_pictures,
+            corruptions=_stego_corruptions,
+            metric="secret_psnr",
+            perfect=_stego_perfect,
+            measure=_stego_measure,
+            data_options={"count": 10, "size": 48},
         ),
         Case(
             "toystream",

@@ -18,7 +18,7 @@ from fieldsight.registry import Input, Verb
 from fieldsight.studio import render, same
 from fieldsight.studio.context import Call, PageContext
 from fieldsight.studio.fields import changes, flat, plan_all
-from fieldsight.studio.form import base_of, inputs_of, presets_of, taken
+from fieldsight.studio.form import ANY, base_of, inputs_of, presets_of, taken
 from fieldsight.studio.frame import QUIET, frame, on_visit
 from fieldsight.studio.guard import uploaded
 from fieldsight.studio.models import chooses
@@ -220,7 +220,7 @@ def http_snippet(context: PageContext, verb: Verb, inputs: Sequence[Input], addr
 
 
 def _sample(one: Input) -> str:
-    return f"{one.name}{one.suffixes[0]}"
+    return f"{one.name}{next((s for s in one.suffixes if s != ANY), '.bin')}"
 
 
 def _options_table(context: PageContext, verb: Verb) -> str:

@@ -42,6 +42,7 @@ class Example:
             example is then a button that fills the form and runs it.
         value: a name that the first input takes instead of a file (a built-in network). The example then stands in a
             list beside the upload; pages and API take no other names.
+        named: the same as ``write`` for the other inputs, by name; those without stay empty.
         options: options that go with it; all others take their defaults.
         verbs: names of the verbs it fits; empty means every verb that takes inputs.
     """
@@ -50,6 +51,7 @@ class Example:
     origin: Literal["drawn", "real"]
     write: Callable[[Path], Any] | None = None
     value: str = ""
+    named: Mapping[str, Callable[[Path], Any]] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     verbs: tuple[str, ...] = ()
 
@@ -123,7 +125,12 @@ class PageContext:
         return [e for e in offered if not e.verbs or verb.name in e.verbs]
 
     def tab(
-        self, verb: str, shown: Sequence[str] = (), suggest: Sequence[str] = (), own_picture: bool = False
+        self,
+        verb: str,
+        shown: Sequence[str] = (),
+        suggest: Sequence[str] = (),
+        own_picture: bool = False,
+        calm: bool = False,
     ) -> VerbTab:
         """Draw the generated tab of a verb inside the present Gradio block.
 
@@ -132,10 +139,12 @@ class PageContext:
             shown: names of the options that stand openly, in this order; the first few without it.
             suggest: text options whose field offers a list that the page fills.
             own_picture: True where the page draws the picture itself; it is then left alone here.
+            calm: True where "nothing is there" is an answer and no fault: what is wrong with an input is then told
+                without alarm.
         """
         from fieldsight.studio.tab import draw_tab
 
-        return draw_tab(self, self.spec.verb(verb), shown, suggest, own_picture)
+        return draw_tab(self, self.spec.verb(verb), shown, suggest, own_picture, calm)
 
     def endpoint(self, verb: str, inputs: Sequence[Input]) -> None:
         """Let programs call a verb that has no generated tab; what has one can be called anyway.

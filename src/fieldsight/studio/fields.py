@@ -10,6 +10,7 @@ any other number                number; where ``None`` is allowed a text, so tha
 tuple of ``Literal``            dropdown with several choices
 any other tuple                 text, values apart by commas
 ``str``                         text
+``str`` with a twin ``NAME_file``  password: what is typed is never shown again
 ``Path``                        upload: a server's path is never typed
 nested ``Config``               a closed section with its own fields
 =============================== ==========================================================
@@ -27,9 +28,11 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 from fieldsight.config import Config, Option, coerce, options
+from fieldsight.errors import ConfigError
 
 Kind = Literal[
-    "checkbox", "radio", "dropdown", "several", "slider", "number", "quantity", "text", "list", "file", "suggest"
+    "checkbox", "radio", "dropdown", "several", "slider", "number", "quantity", "text", "list", "file", "suggest",
+    "password"
 ]
 
 #: A slider has at most this many positions; finer ranges are typed.
@@ -123,6 +126,15 @@ def plan(option: Option, default: Any, prefix: str = "", suggest: bool = False) 
     return Plan(kind="text", value="" if blank else str(default), **words)
 
 
+def hushed(cls: type[Config]) -> frozenset[str]:
+    """Names of options that hold a secret: texts that may also stand in a file, named by a twin ``NAME_file``.
+
+    Forms take them as passwords, and no command or snippet repeats them.
+    """
+    names = {o.name for o in options(cls)}
+    return frozenset(o.name for o in options(cls) if _inner(o.type)[0] is str and f"{o.name}_file" in names)
+
+
 def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = None) -> dict[str, Any]:
     """What a form changes: full option name to value, for every field that says something other than the default.
 
@@ -132,6 +144,9 @@ def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = 
         plans: the fields, as :func:`plan_all` gave them.
         values: what the components hold, in the same order.
         base: the config the form was drawn from.
+
+    Raises:
+        ConfigError: a password that can't be one; it is not repeated.
     """
     found: dict[str, Any] = {}
     for one, value in zip(plans, values, strict=True):
@@ -145,6 +160,8 @@ def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = 
             value = None
         if value is dataclasses.MISSING:
             continue
+        if one.kind == "password" and value is not None and (not isinstance(value, str) or value == "none"):
+            raise ConfigError(f"{one.name}: this can't be one, since it is no text or says that there is none.")
         try:
             final = coerce(value, one.option)
         except ValueError:
@@ -218,6 +235,7 @@ def info_of(option: Option) -> str:
 
 
 def _plans(cls: type[Config], base: Config | None, prefix: str, suggest: frozenset[str]) -> Iterator[Plan]:
+    quiet = hushed(cls)
     for option in options(cls):
         default = getattr(base, option.name) if base is not None else option.default
         if option.group is not None:
@@ -225,7 +243,8 @@ def _plans(cls: type[Config], base: Config | None, prefix: str, suggest: frozens
             yield from _plans(option.group, inner, f"{prefix}{option.name}.", frozenset())
         else:
             known = dataclasses.replace(option, default=default)
-            yield plan(known, default, prefix, option.name in suggest)
+            one = plan(known, default, prefix, option.name in suggest)
+            yield dataclasses.replace(one, kind="password") if option.name in quiet else one
 
 
 def _inner(annotation: Any) -> tuple[Any, bool]:
@@ -339,6 +358,9 @@ def _component(one: Plan) -> Any:
     if one.kind == "file":
         caption(one.label, one.info)
         return gr.File(label=one.label, show_label=False, type="filepath", height=92, elem_classes="fs-small-file")
+    if one.kind == "password":
+        unsaved = gr.InputHTMLAttributes(autocomplete="new-password", spellcheck=False)
+        return gr.Textbox(type="password", html_attributes=unsaved, **words)
     empty = "default" if _inner(one.option.type)[1] or one.kind == "list" else ""
     return gr.Textbox(placeholder=empty, lines=1, **words)
 

@@ -15,6 +15,9 @@ from fieldsight.studio.guard import uploaded
 #: Most files of one call.
 MAX_FILES = 200
 
+#: Among the endings of an input: a file of any kind is taken.
+ANY = "*"
+
 
 def taken(spec: System, verb: Verb) -> tuple[Input, ...]:
     """The named inputs that a verb takes here."""
@@ -100,6 +103,6 @@ def _fitting(one: Input, value: Any, home: Path, names: Sequence[str]) -> Any:
             return value
         raise ConfigError(unknown(f"built-in {one.name}", value, names))
     path = uploaded(value, home)
-    if path.suffix.lower() not in one.suffixes:
+    if ANY not in one.suffixes and path.suffix.lower() not in one.suffixes:
         raise DataError(f"'{path.name}' is no {one.name}: its name must end in {', '.join(one.suffixes)}.")
     return path

@@ -218,7 +218,7 @@ def _view(name: str, prediction: Prediction, folder: Path, stem: str, number: in
         picture = write_image(folder / "drawn" / f"{number:03d}.png", _visible(prediction.draw()))
     below = folder / "files"
     try:
-        saved = prediction.save(below, _unused(below, stem)) if stem else prediction.save(below)
+        saved = _saved(prediction, below, stem)
     except FieldsightError as error:
         return View(name, picture, facts_of(summary), summary=summary, error=str(error), prediction=prediction)
     facts, tables = prediction.shown() or (facts_of(summary), _tables(prediction, summary))
@@ -232,6 +232,14 @@ def _view(name: str, prediction: Prediction, folder: Path, stem: str, number: in
         summary=summary,
         prediction=prediction,
     )
+
+
+def _saved(prediction: Prediction, below: Path, stem: str) -> Sequence[Path]:
+    """The files of a prediction: those that its verb wrote already, else those that it writes now."""
+    written: Sequence[Path] = getattr(prediction, "files", ())
+    if getattr(prediction, "saved", False) and written and all(path.is_relative_to(below) for path in written):
+        return written
+    return prediction.save(below, _unused(below, stem)) if stem else prediction.save(below)
 
 
 def _visible(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

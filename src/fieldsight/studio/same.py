@@ -12,12 +12,13 @@ from fieldsight import registry
 from fieldsight.config import Config, options
 from fieldsight.registry import System
 from fieldsight.studio.context import Call
+from fieldsight.studio.fields import hushed
 from fieldsight.studio.form import presets_of
 from fieldsight.studio.models import Choice, needed
 
 
 def command(spec: System, call: Call, model: Choice | None) -> str:
-    """The command line of a call; uploaded files by their names."""
+    """The command line of a call; uploaded files by their names, of passwords only where one would stand."""
     words = ["fieldsight", spec.id, call.verb.name, *(_word(s) for s in call.subject)]
     for name, value in call.named.items():
         words += [_flag(name), _word(value)]
@@ -26,7 +27,7 @@ def command(spec: System, call: Call, model: Choice | None) -> str:
     if _says_preset(spec, call):
         words += ["--preset", call.preset]
     known = {o.name: o for o in options(_options(call))}
-    for name, value in call.changes.items():
+    for name, value in _open(call).items():
         option = known.get(name)
         if option is None or not option.setting.flag:
             words += ["--set", f"{name}={_word(value)}"]
@@ -46,7 +47,7 @@ def python(spec: System, call: Call, model: Choice | None) -> str:
     arguments += [f"{name}={_literal(value)}" for name, value in call.named.items()]
     if _says_preset(spec, call):
         arguments.append(f"preset={_literal(call.preset)}")
-    arguments += [f"{name}={_literal(value)}" for name, value in _nested(call.changes).items()]
+    arguments += [f"{name}={_literal(value)}" for name, value in _nested(_open(call)).items()]
     lines = ["import fieldsight", ""]
     if call.verb.model:
         source = f", {_literal(model.source)}" if model is not None and model.source is not None else ""
@@ -64,6 +65,12 @@ def python(spec: System, call: Call, model: Choice | None) -> str:
 def _says_preset(spec: System, call: Call) -> bool:
     """True where the preset must be said: it is not the one that is taken without a word."""
     return bool(call.preset) and (needed(spec) or call.preset != presets_of(spec, call.verb)[0])
+
+
+def _open(call: Call) -> dict[str, Any]:
+    """What was changed, with the name of a file in place of a password."""
+    quiet = hushed(_options(call))
+    return {f"{n}_file" if n in quiet else n: "FILE" if n in quiet else value for n, value in call.changes.items()}
 
 
 def _options(call: Call) -> type[Config]:

@@ -10,12 +10,12 @@ from typing import Any
 
 from fieldsight import registry
 from fieldsight.config import Config
-from fieldsight.errors import FieldsightError
+from fieldsight.errors import DataError, FieldsightError
 from fieldsight.registry import Input, System, Verb
 from fieldsight.studio import render, same
 from fieldsight.studio.context import Call, Example, PageContext
 from fieldsight.studio.fields import Field, Plan, caption, changes, draw, plan_all, to_component
-from fieldsight.studio.form import base_of, inputs_of, presets_of, taken
+from fieldsight.studio.form import ANY, base_of, inputs_of, presets_of, taken
 from fieldsight.studio.frame import QUIET, on_visit, verb_title
 from fieldsight.studio.guard import uploaded
 from fieldsight.studio.jobs import StoppedError
@@ -85,11 +85,12 @@ class Right:
 
 @dataclass(frozen=True)
 class VerbTab:
-    """A drawn tab, for pages that add to it."""
+    """A drawn tab, for pages that add to it; ``calm`` as :meth:`PageContext.tab` says."""
 
     verb: Verb
     left: Left
     right: Right
+    calm: bool = False
 
     def field(self, name: str) -> Any:
         """The component of an option by its full name.
@@ -101,7 +102,7 @@ class VerbTab:
 
 
 def draw_tab(
-    context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], own_picture: bool
+    context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], own_picture: bool, calm: bool
 ) -> VerbTab:
     """Draw the tab of a verb and connect it; see :meth:`PageContext.tab`."""
     import gradio as gr
@@ -112,7 +113,7 @@ def draw_tab(
             left = _left(context, verb, shown, suggest, name)
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right", elem_id=f"{name}-result"):
             right = _right(verb, bool(left.examples))
-    tab = VerbTab(verb, left, right)
+    tab = VerbTab(verb, left, right, calm)
     _connect(context, tab, name, own_picture)
     return tab
 
@@ -166,9 +167,11 @@ def _input(one: Input, verb: Verb, spec: System) -> Any:
         return gr.Textbox(label=label, info=help, lines=2 if one.kind == "text" else 1)
     count = "multiple" if one is spec.inputs[0] and verb is spec.main else "single"
     some = ", ".join(one.suffixes[:3]) + (" …" if len(one.suffixes) > 3 else "")
-    caption(label, f"{help} ({some})")
+    every = ANY in one.suffixes
+    caption(label, help if every else f"{help} ({some})")
     return gr.File(
-        label=label, show_label=False, file_count=count, file_types=list(one.suffixes), height=150,
+        label=label, show_label=False, file_count=count, file_types=None if every else list(one.suffixes),
+        height=150,
         elem_classes="fs-drop",
     )  # fmt: skip
 
@@ -279,7 +282,9 @@ def _run(context: PageContext, tab: VerbTab, values: Mapping[Any, Any], who: str
     except StoppedError as stopped:
         return {**empty, right.head: render.message(str(stopped), "quiet")}
     except FieldsightError as error:
-        return {**empty, right.head: render.message(_by_label(str(error), tab), "error", "This did not work.")}
+        calm = tab.calm and isinstance(error, DataError)
+        words = (_by_label(str(error), tab), "info") if calm else (_by_label(str(error), tab), "error", _FAILED)
+        return {**empty, right.head: render.message(*words)}
     good = [(f"{n + 1} of {len(shown.views)}: {v.name}", n) for n, v in enumerate(shown.views) if not v.error]
     first = good[0][1] if good else 0
     model = context.models.find(context.spec, call.model) if chooses(context.spec, call.verb) else None
@@ -322,7 +327,8 @@ def _call(context: PageContext, tab: VerbTab, values: Mapping[Any, Any]) -> Call
 
 def _by_label(text: str, tab: VerbTab) -> str:
     """A message with the page's labels where it names flags of the command line."""
-    labels = {"--" + f.plan.name.replace("_", "-"): f.plan.label.partition(" [")[0] for f in tab.left.fields}
+    labels = {"--" + f.plan.name.replace("_", "-"): f.component.label.partition(" [")[0] for f in tab.left.fields}
+    labels["--model"] = "Model"
     return re.sub(r"--[a-z][\w-]*", lambda found: f"'{labels[found[0]]}'" if found[0] in labels else found[0], text)
 
 
@@ -341,9 +347,10 @@ def _fill(context: PageContext, tab: VerbTab, example: Example) -> Callable[...,
         value = example.write(folder)
         shown = str(value) if isinstance(value, Path) else value
         filled = []
-        for number, component in enumerate(tab.left.inputs.values()):
+        for number, (name, component) in enumerate(tab.left.inputs.items()):
             several = getattr(component, "file_count", "") == "multiple"
-            filled.append(None if number else [shown] if several else shown)
+            other = example.named[name](folder) if number and name in example.named else None
+            filled.append(str(other) if isinstance(other, Path) else other if number else [shown] if several else shown)
         if tab.left.builtin is not None:
             filled.append("")
         for plan in _plans(context, tab, preset):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import random
+import tracemalloc
 import unicodedata
 import zlib
 from typing import Any
@@ -273,7 +274,7 @@ def test_random_bytes_are_an_error(noise: bytes) -> None:
 # ------------------------------------------------------------------------------------------- hostile frames
 
 
-def forged(body: bytes, flags: int = 0, **changes: int) -> bytes:
+def forged(body: bytes, flags: int = 0, digest: bytes | None = None, **changes: int) -> bytes:
     """A frame with valid coding around any body: what an attacker may send."""
     header = container._HEADER.pack(
         b"FSst",
@@ -283,7 +284,7 @@ def forged(body: bytes, flags: int = 0, **changes: int) -> bytes:
         changes.get("reserved", 0),
         changes.get("length", len(body)),
         bytes(16),
-        container._digest(body),
+        container._digest(body if digest is None else digest),
     )
     return container._coded_header(header) + container._coded_body(body, 64)
 
@@ -325,7 +326,9 @@ def test_forging_works_at_all() -> None:
         (forged(record(b"x"), length=2**30), "cut short"),
         (forged(b"no deflate stream", 2), "can't be decompressed"),
         (forged(zlib.compress(record(b"hello" * 9))[:-6], 2), "another length"),
+        (forged(zlib.compress(record(b"hello"))[:-2], 2), "another length"),
         (forged(zlib.compress(b"abc"), 2), "ends too early"),
+        (forged(record(b"x"), digest=record(b"y")), "check sum differs"),
         (forged(record(b"x"), 1), "encrypted"),
     ],
 )
@@ -336,8 +339,13 @@ def test_hostile_frames_are_refused(frame: bytes, words: str) -> None:
 
 def test_bombs_are_refused_before_they_grow() -> None:
     bomb = zlib.compress(record(bytes(50_000_000), size=10), 9)
+    frame = forged(bomb, 2)
+    tracemalloc.start()
     with pytest.raises(DataError, match="states 21 bytes but inflates to another length"):
-        unpack(forged(bomb, 2))
+        unpack(frame)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 20_000_000
     with pytest.raises(DataError, match="can't hold that"):
         unpack(forged(zlib.compress(record(b"x", size=2**31)), 2))
 

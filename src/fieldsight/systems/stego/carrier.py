@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,9 +69,13 @@ class Carrier:
         """The value of white: 255 or 65535."""
         return int(np.iinfo(self.colour.dtype).max)
 
-    def with_colour(self, colour: Array) -> Array:
-        """Other colours with this picture's transparency: ``(H, W, 3)`` or ``(H, W, 4)``."""
-        return colour if self.alpha is None else np.dstack([colour, self.alpha])
+    def with_colour(self, colour: Array) -> Carrier:
+        """The same with other colours ``(H, W, 3)``."""
+        return replace(self, colour=colour)
+
+    def pixels(self) -> Array:
+        """Colours and transparency, ``(H, W, 3)`` or ``(H, W, 4)``."""
+        return self.colour if self.alpha is None else np.dstack([self.colour, self.alpha])
 
 
 def _file_notes(path: Path) -> list[str]:

@@ -55,6 +55,7 @@ class Invertible(Config):
     after: int = setting(2, "couplings after the swap", ge=0, le=16)
     balance: float = setting(0.5, "weight of the cover's error in the linear start", gt=0, le=1000)
     sent: int = setting(64, "components of the secret that are swapped in", ge=1, le=3 * 4**4)
+    settling: int = setting(4, "rounds that fit the stego into the range of a file", ge=0, le=64)
     start: bool = setting(True, "begin with the best linear swap for the training pictures")
 
     rules = (
@@ -124,10 +125,10 @@ _SMALL = _PAPER.replace(steps=400, crop=32, lr=2e-3, augment=True, net={"width":
 #: through JPEG and the like. The first one is the default.
 PRESETS: dict[str, StegoConfig] = {
     "base": _PAPER.replace(
-        arch="inn", steps=6000, batch=8, crop=128, lr=2e-3, schedule="cosine", clip=1.0, augment=True,
+        arch="inn", steps=5000, batch=8, crop=128, lr=1e-3, schedule="cosine", clip=1.0, augment=True,
         data={"drawn": 400, "size": 256, "photos": True},
-        inn={"width": 32, "sent": 94},
-        loss={"beta": 0.75, "domain": "psnr", "rounding": "8bit"},
+        inn={"width": 32, "sent": 96, "balance": 1.0},
+        loss={"beta": 1.0, "domain": "psnr", "rounding": "8bit"},
     ),
     "tiny": _PAPER.replace(
         arch="inn", steps=40, batch=4, crop=32, lr=2e-3, clip=1.0, augment=True,

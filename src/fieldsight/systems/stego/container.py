@@ -86,7 +86,7 @@ def safe_name(name: str) -> str:
         if not stem or len(suffix.encode()) > 16:
             stem, dot, suffix = base, "", ""
         room = MAX_NAME - len((dot + suffix).encode())
-        base = (stem.encode()[:room].decode("utf-8", "ignore").rstrip(". ") + dot + suffix).rstrip(". ")
+        base = (stem.encode()[:room].decode("utf-8", "ignore") + dot + suffix).rstrip(". ")
     return base or "file"
 
 

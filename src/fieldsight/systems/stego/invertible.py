@@ -8,7 +8,8 @@ matter where training is short:
   eighth of the height and width, so that a weight costs 64 times less;
 - a fixed rotation of the packet into the principal components of training pictures (Karhunen-Loeve transform);
 - a *swap* between the couplings: the cover's weakest components make room for the secret's strongest ones, each
-  scaled by :func:`swap_gains`. The untrained network already hides, linearly; the couplings start as identity.
+  scaled by :func:`swap_gains`. The untrained network already hides, linearly; the couplings start
+  as good as identity.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ ROUNDING = 1.0 / (255.0 * math.sqrt(12.0))
 
 
 class Subnet(nn.Module):
-    """Three convolutions; the last one starts at zero, so that a coupling starts as identity."""
+    """Three convolutions; the last one starts near zero, so that a coupling starts as good as identity."""
 
     def __init__(self, channels: int, width: int, outputs: int) -> None:
         super().__init__()
         self.a = nn.Conv2d(channels, width, 3, padding=1)
         self.b = nn.Conv2d(width, width, 3, padding=1)
         self.c = nn.Conv2d(2 * width, outputs, 3, padding=1)
-        nn.init.zeros_(self.c.weight)
+        nn.init.normal_(self.c.weight, std=1e-4)  # not zero: the layers before it would get no gradient at first
         assert self.c.bias is not None
         nn.init.zeros_(self.c.bias)
 
@@ -188,15 +189,18 @@ class InvertibleNet(Codec):
         width: channels inside the subnets.
         before, after: couplings before and after the swap.
         sent: components that are swapped; see :func:`swap_gains`.
+        settling: rounds of :meth:`settle`.
     """
 
     mean: Tensor
     rotation: Tensor
 
-    def __init__(self, levels: int = 3, width: int = 48, before: int = 1, after: int = 2, sent: int = 48) -> None:
+    def __init__(
+        self, levels: int = 3, width: int = 48, before: int = 1, after: int = 2, sent: int = 48, settling: int = 4
+    ) -> None:
         super().__init__()
         channels = 3 * 4**levels
-        self.levels, self.channels = levels, channels
+        self.levels, self.channels, self.settling = levels, channels, settling
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("rotation", torch.eye(channels))
         self.before = nn.ModuleList(Coupling(channels, width) for _ in range(before))
@@ -239,7 +243,23 @@ class InvertibleNet(Codec):
         c, s = self.swap(c, s)
         for coupling in self.after:
             c, s = coupling(c, s)
-        return self._pixels(c), s
+        return self.settle(c), s
+
+    def settle(self, c: Tensor) -> Tensor:
+        """Components ``(N, K, h, w)`` of a stego to pixels that a file can hold, with the carriers as they should be.
+
+        White skies and black shadows leave no room for what is added to them: clipping would take it away again, and
+        with it, measured, 6 dB of the secret. So the two demands, pixels in 0-1 and carriers unchanged, are met in
+        turn (projections onto convex sets); the components that carry nothing give way. The last round ends with the
+        carriers; what still lies outside 0-1 is little.
+        """
+        k = self.swap.sent
+        carriers = c[:, -k:]
+        pixels = self._pixels(c)
+        for _ in range(self.settling):
+            own = self._components(pixels.clamp(0, 1))
+            pixels = self._pixels(torch.cat([own[:, :-k], carriers], 1))
+        return pixels
 
     def uncouple(self, stego: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo :meth:`couple`: secret and cover pixels; without the residual with zeros in its place."""

@@ -50,7 +50,8 @@ def jpeg(picture: Tensor, quality: float) -> Tensor:
     if not height or not width:
         return picture
     part = picture[:, :, :height, :width]
-    blocks = (_to_ycc(part) * 255 - 128).unflatten(3, (-1, 8)).unflatten(2, (-1, 8))  # (N, 3, h, 8, w, 8)  # type: ignore[no-untyped-call]  # type: ignore[no-untyped-call]
+    shifted = _to_ycc(part) * 255 - 128
+    blocks = shifted.reshape(*shifted.shape[:2], height // 8, 8, width // 8, 8)
     basis = _dct(part)
     coefficients = torch.einsum("ui,nchiwj,vj->nchuwv", basis, blocks, basis)
     steps = _steps(quality, part)[None, :, None, :, None, :]

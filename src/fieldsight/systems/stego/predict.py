@@ -105,7 +105,7 @@ class StegoModel(Model):
         """The networks of a config."""
         if config.arch == "inn":
             own = config.inn
-            return {"net": InvertibleNet(own.levels, own.width, own.before, own.after, own.sent)}
+            return {"net": InvertibleNet(own.levels, own.width, own.before, own.after, own.sent, own.settling)}
         net = config.net
         if config.arch == "baluja":
             return {"net": Baluja(net.width)}
@@ -224,14 +224,14 @@ class StegoModel(Model):
         for drawn, how in hidden.drawings(field_, phrase, options.mark, options.robustness):
             stego = self._hide(cover, drawn, options)
             if not options.check and hidden.payload is None:
-                return self._result(cover, stego, hidden, how, None, drawn)
+                return self._result(cover, stego, hidden, how, None, drawn, options)
             revealed = self._reveal(stego[: field_[0], : field_[1]], options)
             if hidden.payload is None:
-                return self._result(cover, stego, hidden, how, revealed, drawn)
+                return self._result(cover, stego, hidden, how, revealed, drawn, options)
             try:
                 found = secrets.find(revealed, phrase)
                 if isinstance(found, secrets.Found) and found.payload == hidden.payload:
-                    return self._result(cover, stego, hidden, how, revealed, drawn, found)
+                    return self._result(cover, stego, hidden, how, revealed, drawn, options, found)
                 last = "the mark did not come through"
             except DataError as error:
                 last = str(error)
@@ -298,6 +298,7 @@ class StegoModel(Model):
         how: str,
         revealed: Picture | None,
         drawn: Picture,
+        options: HideOptions,
         found: secrets.Found | None = None,
     ) -> Stego:
         facts: dict[str, Any] = {
@@ -316,7 +317,8 @@ class StegoModel(Model):
         if cover.notes:
             facts["notes"] = list(cover.notes)
         eight = stego if stego.dtype == np.uint8 else np.round(stego / (cover.top / 255)).astype(np.uint8)
-        return Stego(eight, cover.with_colour(stego), cover, revealed, facts)
+        preview = None if revealed is None else Revealed(revealed, None, "", {})
+        return Stego(eight, cover.with_colour(stego), cover, preview, facts, options.details, options.allow_lossy)
 
     # ----------------------------------------------------------------------------------------- revealing
 

@@ -157,7 +157,8 @@ def _errors(rest: Bytes, n: int) -> tuple[Bytes, NDArray[np.int64]]:
         evaluator[:, power:] ^= _times(locator[:, power, None], syndromes[:, : parity - power])
     where = np.arange(n - 1, -1, -1)  # byte i stands for x^(n-1-i); its locator is 2^(n-1-i)
     roots = _evaluate(locator[:, : half + 1], -where % LONGEST) == 0
-    good = (degree <= half) & (roots.sum(axis=1) == degree)
+    # a recurrence as long as its locator has roots inside the word explains every syndrome
+    good = roots.sum(axis=1) == degree
     errors = np.zeros((len(rest), n), dtype=np.uint8)
     row, column = np.nonzero(roots & good[:, None])
     slope = locator.copy()
@@ -166,16 +167,7 @@ def _errors(rest: Bytes, n: int) -> tuple[Bytes, NDArray[np.int64]]:
     under = _evaluate(slope[:, : half + 1], -where % LONGEST)[row, column]
     # Forney for first root 2^0: e = X Omega(1/X) / Lambda'(1/X), and slope holds Lambda'(1/X) / X
     errors[row, column] = _times(over, _INVERSE[under])
-    # a pattern counts only if it explains every syndrome
-    explained = _evaluate(_tail(errors, parity)[:, ::-1], np.arange(parity))
-    good &= (explained == syndromes).all(axis=1)
-    errors[~good] = 0
-    return errors, np.where(good, (errors != 0).sum(axis=1), -1)
-
-
-def _tail(errors: Bytes, parity: int) -> Bytes:
-    k = errors.shape[1] - parity
-    return _remainder(errors[:, :k], parity) ^ errors[:, k:]
+    return errors, np.where(good, degree, -1)
 
 
 def _massey(syndromes: Bytes) -> tuple[Bytes, NDArray[np.int64]]:

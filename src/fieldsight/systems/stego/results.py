@@ -41,18 +41,18 @@ class Stego(Prediction):
 
     Attributes:
         picture: ``(H, W, 3)`` uint8 stego colours.
-        full: the whole stego picture as it is saved: the cover's depth and transparency.
+        saved_as: the stego picture as it is saved: in the cover's depth, with its transparency.
         cover: what it was.
-        revealed: ``(h, w, 3)`` uint8, what the revealing network makes of the saved picture, or None.
+        revealed: what the revealing network makes of the saved picture, or None.
         facts: sizes, PSNR, warnings.
         details: also write the facts and a comparison.
         allow_lossy: write a lossy format where one is asked for.
     """
 
     picture: Picture
-    full: Any
+    saved_as: Carrier
     cover: Carrier
-    revealed: Any
+    revealed: Revealed | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     details: bool = False
     allow_lossy: bool = False
@@ -71,7 +71,7 @@ class Stego(Prediction):
         if not named and Path(stem).suffix:
             path = target / f"{stem}.png"
         check_target(path, self.allow_lossy)
-        written = [_write(path, self.full)]
+        written = [_write(path, self.saved_as.pixels())]
         if self.details:
             base = path.with_suffix("")
             written.append(write_json(base.with_name(f"{base.name}_details.json"), self.to_dict()))
@@ -87,7 +87,7 @@ class Stego(Prediction):
         cover = _eight(self.cover.colour)
         panels = [cover, self.picture, difference(cover, self.picture)]
         if self.revealed is not None:
-            panels.append(self.revealed)
+            panels.append(self.revealed.picture)
         return beside([_square(p, 480) for p in panels])
 
     def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
@@ -124,12 +124,19 @@ class Revealed(Prediction):
         payload: the exact bytes of a file, or None.
         name: the file's own name, safe in any folder.
         facts: sizes, the mark.
+        files: where it was written, if it was.
     """
 
     picture: Picture
     payload: Any
     name: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+
+    @property
+    def saved(self) -> bool:
+        """True where it was written already."""
+        return bool(self.files)
 
     def save(self, folder: str | Path, stem: str | Path = "secret") -> list[Path]:
         """Write the picture as PNG, or the file, below ``folder``; or exactly ``folder`` where it names a file.
@@ -162,7 +169,9 @@ class Revealed(Prediction):
         return np.ascontiguousarray(resize(self.picture, 1024))
 
     def lines(self) -> list[str]:
-        """A few words for a terminal."""
+        """The files, or a few words for a terminal."""
+        if self.files:
+            return [str(f) for f in self.files]
         if self.payload is not None:
             return [f"file: {self.name}, {len(self.payload):,} bytes, {self.facts['repaired']} repaired"]
         own = self.facts
