@@ -26,7 +26,7 @@ CODE = (
     "ground.py", "track.py", "events.py", "world.py", "render.py", "sensors.py", "scenes.py", "behaviours.py",
     "wearer.py", "danger.py",
     # parts of a method that have files of their own
-    "invertible.py", "wavelet.py", "noise.py", "textures.py",
+    "invertible.py", "wavelet.py", "noise.py", "textures.py", "rounding.py",
 )  # fmt: skip
 
 

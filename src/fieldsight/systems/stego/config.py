@@ -53,7 +53,7 @@ class Invertible(Config):
     width: int = setting(48, "channels inside the couplings", ge=1, le=512)
     before: int = setting(1, "couplings before the swap", ge=0, le=16)
     after: int = setting(2, "couplings after the swap", ge=0, le=16)
-    balance: float = setting(0.5, "weight of the cover's error in the linear start", gt=0, le=1000)
+    balance: float = setting(0.5, "weight of the cover's error in the linear start and in rounding", gt=0, le=1000)
     sent: int = setting(64, "components of the secret that are swapped in", ge=1, le=3 * 4**4)
     settling: int = setting(4, "rounds that fit the stego into the range of a file", ge=0, le=64)
     start: bool = setting(True, "begin with the best linear swap for the training pictures")
@@ -121,13 +121,12 @@ _PAPER = StegoConfig()
 _SMALL = _PAPER.replace(steps=400, crop=32, lr=2e-3, augment=True, net={"width": 8}, data={"size": 64, "drawn": 1200})
 
 #: ``base``: what ships. ``tiny``: seconds on one core, for tests. ``small`` and ``long``: the specification's CPU
-#: presets of the paper's network. ``paper``: every number as published, a GPU's work. ``robust``: ``base`` trained
-#: through JPEG and the like. The first one is the default.
+#: presets of the paper's network. ``paper``: every number as published, a GPU's work. The first one is the default.
 PRESETS: dict[str, StegoConfig] = {
     "base": _PAPER.replace(
-        arch="inn", steps=5000, batch=8, crop=128, lr=1e-3, schedule="cosine", clip=1.0, augment=True,
+        arch="inn", steps=4500, batch=8, crop=128, lr=1e-3, schedule="cosine", clip=1.0, augment=True,
         data={"drawn": 400, "size": 256, "photos": True},
-        inn={"width": 32, "sent": 96, "balance": 1.0},
+        inn={"width": 32, "sent": 96, "balance": 4.0},
         loss={"beta": 1.0, "domain": "psnr", "rounding": "8bit"},
     ),
     "tiny": _PAPER.replace(

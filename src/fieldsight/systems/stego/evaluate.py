@@ -109,10 +109,10 @@ def run_pair(model: StegoModel, pair: Pair) -> Outcome:
     codec = model.codec()
     with torch.inference_mode():
         raw = codec.hide(cover.to(model.device), secret.to(model.device))
-        stego = torch.round(raw.clamp(0, 1) * 255)
-        revealed = codec.reveal(stego / 255)
+        stego = codec.finish(raw, cover.to(model.device))
+        revealed = codec.reveal(stego)
         before = codec.reveal(raw)
-    return Outcome(pair, _bytes(stego / 255), _bytes(revealed), _floats(raw), _floats(before))
+    return Outcome(pair, _bytes(stego), _bytes(revealed), _floats(raw), _floats(before))
 
 
 def measure(outcome: Outcome) -> dict[str, float]:

@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fieldsight.systems.stego.model import Codec
+from fieldsight.systems.stego.rounding import round_blocks
 from fieldsight.systems.stego.wavelet import packet, unpacket
 
 #: Largest log-scale of an affine coupling; HiNet clamps to 2.
@@ -190,24 +191,32 @@ class InvertibleNet(Codec):
         before, after: couplings before and after the swap.
         sent: components that are swapped; see :func:`swap_gains`.
         settling: rounds of :meth:`settle`.
+        balance: weight of the cover's error in :meth:`start` and :meth:`finish`.
     """
 
     mean: Tensor
     rotation: Tensor
 
     def __init__(
-        self, levels: int = 3, width: int = 48, before: int = 1, after: int = 2, sent: int = 48, settling: int = 4
+        self,
+        levels: int = 3,
+        width: int = 48,
+        before: int = 1,
+        after: int = 2,
+        sent: int = 48,
+        settling: int = 4,
+        balance: float = 1.0,
     ) -> None:
         super().__init__()
         channels = 3 * 4**levels
-        self.levels, self.channels, self.settling = levels, channels, settling
+        self.levels, self.channels, self.settling, self.balance = levels, channels, settling, balance
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("rotation", torch.eye(channels))
         self.before = nn.ModuleList(Coupling(channels, width) for _ in range(before))
         self.swap = Swap(channels, sent)
         self.after = nn.ModuleList(Coupling(channels, width) for _ in range(after))
 
-    def start(self, basis: Basis, beta: float) -> None:
+    def start(self, basis: Basis) -> None:
         """Take over the components of training pictures and the best linear gains for them.
 
         The number of swapped components stays what the network was built with.
@@ -217,7 +226,7 @@ class InvertibleNet(Codec):
             self.rotation.copy_(basis.rotation)
             k = self.swap.sent
             sent = basis.variance.clamp_min(1e-10)[:k]
-            self.swap.log_gain.copy_(0.25 * torch.log(ROUNDING**2 / (beta * sent)))
+            self.swap.log_gain.copy_(0.25 * torch.log(ROUNDING**2 / (self.balance * sent)))
             own = basis.variance.sqrt()
             carried = self.swap.log_gain.exp() * sent.sqrt()
             swapped = torch.cat([own[:-k], carried]), torch.cat([own[-k:], own[k:]])
@@ -244,6 +253,22 @@ class InvertibleNet(Codec):
         for coupling in self.after:
             c, s = coupling(c, s)
         return self.settle(c), s
+
+    def finish(self, stego: Tensor, cover: Tensor, top: float = 255.0) -> Tensor:
+        """Stego pixels as a file holds them, rounded so that the carriers suffer least; see
+        :mod:`~fieldsight.systems.stego.rounding`. 16 bits are fine enough for plain rounding."""
+        if top > 255:
+            return super().finish(stego, cover, top)
+        found = round_blocks(stego, cover, self._rows(), self.balance, top)
+        return found.to(stego.device)
+
+    def _rows(self) -> Tensor:
+        """How an error of a block's pixels shows in the secret, ``(sent, 3 b b)``: carriers over their gains."""
+        side = 2**self.levels
+        with torch.no_grad():
+            atoms = torch.eye(self.channels, device=self.rotation.device).reshape(self.channels, 3, side, side)
+            analysis = packet(atoms, self.levels).flatten(1).T
+            return (self.rotation @ analysis)[-self.swap.sent :] / torch.exp(self.swap.log_gain)[:, None]
 
     def settle(self, c: Tensor) -> Tensor:
         """Components ``(N, K, h, w)`` of a stego to pixels that a file can hold, with the carriers as they should be.

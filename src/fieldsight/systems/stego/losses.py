@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-#: Errors much below this, 50 dB, are not worth more: it is in the order of rounding.
-FLOOR = 1e-5
+#: Errors much below this, 60 dB, are not worth more: it is in the order of rounding.
+FLOOR = 1e-6
 
 
 def fusion_loss(secret: Tensor, revealed: Tensor, cover: Tensor, stego: Tensor, beta: float) -> Tensor:

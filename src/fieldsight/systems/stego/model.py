@@ -168,10 +168,21 @@ class Codec(nn.Module, ABC):
     def reveal(self, stego: Tensor) -> Tensor:
         """Stego pixels to secret pixels; nothing else is known."""
 
-    def forward(self, cover: Tensor, secret: Tensor, way: Way | None = None) -> dict[str, Tensor]:
-        """Both in a row: ``stego``, and ``revealed`` from what ``way`` makes of the stego."""
+    def finish(self, stego: Tensor, cover: Tensor, top: float = 255.0) -> Tensor:
+        """Stego pixels as a file holds them: multiples of ``1 / top`` in 0-1. Plain rounding here."""
+        return torch.round(stego.clamp(0, 1) * top) / top
+
+    def forward(
+        self, cover: Tensor, secret: Tensor, way: Way | None = None, finished: bool = False
+    ) -> dict[str, Tensor]:
+        """Both in a row: ``stego``, and ``revealed`` from what becomes of it on its way, and as a file, where asked
+        for; gradients pass through the rounding as if there were none."""
         stego = self.hide(cover, secret)
-        return {"stego": stego, "revealed": self.reveal(stego if way is None else way(stego))}
+        return {"stego": stego, "revealed": self.reveal(self._sent(stego, cover, way, finished))}
+
+    def _sent(self, stego: Tensor, cover: Tensor, way: Way | None, finished: bool) -> Tensor:
+        passed = stego if way is None else way(stego)
+        return passed + (self.finish(passed, cover) - passed).detach() if finished else passed
 
 
 class WaveletFusion(Codec):
@@ -200,13 +211,16 @@ class WaveletFusion(Codec):
         found: Tensor = self.idwt(self.revealing(self.dwt(stego)))
         return found
 
-    def forward(self, cover: Tensor, secret: Tensor, way: Way | None = None) -> dict[str, Tensor]:
+    def forward(
+        self, cover: Tensor, secret: Tensor, way: Way | None = None, finished: bool = False
+    ) -> dict[str, Tensor]:
         """As :meth:`Codec.forward`; without ``pixels`` the bands of cover, secret, stego and revealed secret."""
         if self.pixels:
-            return super().forward(cover, secret, way)
+            return super().forward(cover, secret, way, finished)
         c, s = self.dwt(cover), self.dwt(secret)
         fused = self.hiding(c, s)
-        sent = fused if way is None else self.dwt(way(self.idwt(fused)))
+        changed = way is not None or finished
+        sent = self.dwt(self._sent(self.idwt(fused), cover, way, finished)) if changed else fused
         return {"cover": c, "secret": s, "stego": fused, "revealed": self.revealing(sent)}
 
 
@@ -228,9 +242,3 @@ class Baluja(Codec):
         """Stego pixels to secret pixels."""
         found: Tensor = self.revealing(stego)
         return found
-
-
-def to_bytes(picture: Tensor) -> Tensor:
-    """Clip to 0-1 and round to 8 bits; gradients pass through the rounding, and through the clipping unchanged."""
-    rounded = torch.round(picture.clamp(0, 1) * 255) / 255
-    return picture + (rounded - picture).detach()

@@ -75,11 +75,10 @@ class AttackOptions(Config):
     """Options of ``attack``."""
 
     attacks: tuple[str, ...] = setting(
-        ("none", "jpeg", "webp", "resize", "crop", "blur", "noise", "bits", "screenshot"),
-        "what happens to the stego pictures: families, or single ones such as jpeg-90",
+        ("all",), "what happens to the stego pictures: families such as jpeg, single ones such as jpeg-90, or all",
         min_items=1,
-    )
-    pairs: int = setting(12, "held-out pairs where no pictures are given", ge=1, le=100_000)
+    )  # fmt: skip
+    pairs: int = setting(12, "number of pairs", ge=1, le=100_000)
     size: int = setting(256, "pixels a side of these pairs", ge=32, le=4096)
     seed: int = setting(0, "seed of noise", ge=0)
     pictures: int = setting(4, "pairs to draw", ge=0, le=100)
@@ -92,9 +91,10 @@ class DetectOptions(Config):
     stego: Path | None = setting(None, "folder of stego pictures, to compare with the first folder's plain ones")
     method: Literal["classical", "trained"] = setting("classical", "statistics alone, or a network trained here too")
     steps: int = setting(300, "training steps of the network", ge=1, le=1_000_000)
-    crop: int = setting(128, "pixels a side the network sees", ge=32, le=1024)
+    crop: int = setting(64, "pixels a side of what the network is trained on", ge=32, le=1024)
     pairs: int = setting(40, "held-out pairs where no folders are given", ge=4, le=100_000)
     size: int = setting(256, "pixels a side of these pairs", ge=32, le=4096)
+    learn: int = setting(160, "pairs the network learns from where no folders are given", ge=2, le=100_000)
     seed: int = setting(0, "seed of the split and of the network", ge=0)
 
 

@@ -105,7 +105,9 @@ class StegoModel(Model):
         """The networks of a config."""
         if config.arch == "inn":
             own = config.inn
-            return {"net": InvertibleNet(own.levels, own.width, own.before, own.after, own.sent, own.settling)}
+            return {
+                "net": InvertibleNet(own.levels, own.width, own.before, own.after, own.sent, own.settling, own.balance)
+            }
         net = config.net
         if config.arch == "baluja":
             return {"net": Baluja(net.width)}
@@ -253,8 +255,8 @@ class StegoModel(Model):
                 "cover": _tensor(cover.colour[tile.read], top),
                 "secret": _tensor(drawn[tile.read], np.float32(255)),
             }
-            found = self._run_hide(batch)[tile.inner]
-            stego[tile.keep] = np.round(np.clip(found, 0, 1) * top).astype(stego.dtype)
+            finished = self.codec().finish(self._run_hide(batch), batch["cover"].to(self.device), float(top))
+            stego[tile.keep] = np.round(_array(finished)[tile.inner] * top).astype(stego.dtype)
         return stego
 
     def _reveal(self, stego: Array, options: KeyOptions) -> Picture:
@@ -265,11 +267,11 @@ class StegoModel(Model):
             revealed[tile.keep] = np.round(np.clip(found, 0, 1) * 255).astype(np.uint8)
         return revealed
 
-    def _run_hide(self, batch: dict[str, Tensor]) -> Array:
+    def _run_hide(self, batch: dict[str, Tensor]) -> Tensor:
         if self._runner is not None:  # another runtime, or the eager graph: both know the pair
-            return _array(self.forward(batch)["stego"])
+            return self.forward(batch)["stego"].to(self.device)
         with torch.inference_mode():
-            return _array(self.codec().hide(*(batch[n].to(self.device) for n in ("cover", "secret"))))
+            return self.codec().hide(*(batch[n].to(self.device) for n in ("cover", "secret")))
 
     def _run_reveal(self, batch: dict[str, Tensor]) -> Array:
         with torch.inference_mode():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from fieldsight.data.loader import Loader
 from fieldsight.engine.checkpoint import State
-from fieldsight.engine.fit import Steps, fit
+from fieldsight.engine.fit import Step, Steps, fit
 from fieldsight.engine.seed import rng_for
 from fieldsight.engine.steps import one_loss
 from fieldsight.errors import DataError
@@ -23,7 +23,7 @@ from fieldsight.systems.stego.config import StegoConfig
 from fieldsight.systems.stego.data import PairItems, load_pictures, read_pictures, training_pictures
 from fieldsight.systems.stego.invertible import InvertibleNet, fit_basis
 from fieldsight.systems.stego.losses import banded_loss, decibel_loss, fusion_loss, gain_loss
-from fieldsight.systems.stego.model import Way, to_bytes
+from fieldsight.systems.stego.model import Way
 from fieldsight.systems.stego.noise import disturb
 from fieldsight.systems.stego.predict import StegoModel
 from fieldsight.systems.stego.wavelet import DWT
@@ -81,11 +81,16 @@ def start(model: StegoModel, pictures: Pictures) -> None:
         chosen.append(torch.from_numpy(item["cover"]))
     network = model.networks["net"]
     assert isinstance(network, InvertibleNet)
-    network.start(fit_basis(chosen, config.inn.levels), config.inn.balance)
+    network.start(fit_basis(chosen, config.inn.levels))
 
 
-def train_pair(model: StegoModel, learned: Pictures, watched: Pictures, run: Run | None) -> None:
-    """All steps of one stage; ends with weights that float16 holds exactly: what is measured is what is kept."""
+def train_pair(
+    model: StegoModel, learned: Pictures, watched: Pictures, run: Run | None, step: Step | None = None
+) -> None:
+    """All steps of one stage; ends with weights that float16 holds exactly: what is measured is what is kept.
+
+    ``step`` stands in for :func:`step_of`, for studies that watch every step.
+    """
     config = model.config
     codec = model.codec(pixels=config.loss.domain != "dwt")
     optimizer = torch.optim.Adam(codec.parameters(), lr=config.lr, eps=1e-7)
@@ -100,12 +105,12 @@ def train_pair(model: StegoModel, learned: Pictures, watched: Pictures, run: Run
     aside = Loader(PairItems(watched, config.crop, augment=False), config.batch, config.seed, shuffle=False)
     fit(
         state,
-        step_of(config),
+        step or step_of(config),
         loader,
         stage="pair",
         until=Steps(config.steps),
         run=run,
-        validate=lambda s: watch(config, s.net, aside),
+        validate=(lambda s: watch(config, s.net, aside)) if run is not None else None,
     )
     model.round_weights()
 
@@ -127,7 +132,7 @@ def losses(config: StegoConfig, codec: Any, batch: dict[str, Tensor]) -> dict[st
     """The loss of a batch of pixels ``(N, 3, H, W)`` in 0-1."""
     chosen = config.loss
     # the wavelet networks give bands of cover and secret too where the loss is on bands; see StegoModel.codec
-    found = {**batch, **codec(batch["cover"], batch["secret"], way_of(config))}
+    found = {**batch, **codec(batch["cover"], batch["secret"], way_of(config), chosen.rounding == "8bit")}
     four = (found["secret"], found["revealed"], found["cover"], found["stego"])
     if chosen.domain == "gain":
         return {"loss": gain_loss(*four, chosen.beta)}
@@ -141,15 +146,8 @@ def losses(config: StegoConfig, codec: Any, batch: dict[str, Tensor]) -> dict[st
 
 def way_of(config: StegoConfig) -> Way | None:
     """What happens to the stego between hiding and revealing in training."""
-    chosen = config.loss
-    if chosen.rounding == "none" and not chosen.noise:
-        return None
-
-    def way(stego: Tensor) -> Tensor:
-        passed = disturb(stego, chosen.noise) if chosen.noise else stego
-        return to_bytes(passed) if chosen.rounding == "8bit" else passed
-
-    return way
+    kinds = config.loss.noise
+    return (lambda stego: disturb(stego, kinds)) if kinds else None
 
 
 def watch(config: StegoConfig, codec: Any, loader: Loader) -> dict[str, float]:
@@ -159,7 +157,7 @@ def watch(config: StegoConfig, codec: Any, loader: Loader) -> dict[str, float]:
     count = 0
     for batch in loader.batches("watch", 0):
         cover, secret = batch["cover"].to(device), batch["secret"].to(device)
-        stego = to_bytes(codec.hide(cover, secret).clamp(0, 1))
+        stego = codec.finish(codec.hide(cover, secret), cover)
         revealed = codec.reveal(stego).clamp(0, 1)
         errors += [float(((a - b) ** 2).mean()) * len(cover) for a, b in ((stego, cover), (revealed, secret))]
         count += len(cover)

@@ -10,11 +10,18 @@ Filters and alignment are those of PyWavelets' ``periodization`` mode (Daubechie
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.autograd.forward_ad import unpack_dual
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from fieldsight.errors import DataError
 
@@ -45,6 +52,12 @@ _LOW: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     ),
 }  # fmt: skip
 
+#: Numbers that a process transforms before it loads the compiled kernels, which takes as long as transforming these.
+PATIENCE = 2**29
+
+#: Numbers that this process transformed without the kernels.
+_transformed = 0
+
 #: Wavelets whose transform is a rotation: squared errors of coefficients and of pixels are the same.
 ORTHONORMAL: tuple[WaveletName, ...] = ("haar", "db2", "db4")
 
@@ -72,15 +85,19 @@ class DWT(nn.Module):
         """Transform.
 
         Raises:
-            DataError: an odd height or width.
+            DataError: an odd height or width, or not four axes.
         """
-        if x.shape[-1] % 2 or x.shape[-2] % 2:
-            raise DataError(f"The transform wants even sizes, got {x.shape[-1]} x {x.shape[-2]}; pad the picture.")
+        if x.ndim != 4:
+            raise DataError(f"The transform wants pixels (N, C, H, W), got the shape {tuple(x.shape)}.")
         if self.wavelet == "haar":
             return _haar(x)
-        low, high = _analyse(x, -1, self.low, self.high)
-        ll, lh = _analyse(low, -2, self.low, self.high)
-        hl, hh = _analyse(high, -2, self.low, self.high)
+        _check_even(x)
+        kernels = _kernels(x)
+        if kernels is not None:
+            return _run(kernels.analyse, x, _empty_bands(x), _single(self.low), _single(self.high))
+        low, high = _analyse(x, -2, self.low, self.high)
+        ll, hl = _analyse(low, -1, self.low, self.high)
+        lh, hh = _analyse(high, -1, self.low, self.high)
         return torch.stack([ll, lh, hl, hh], 1)
 
 
@@ -97,13 +114,24 @@ class IDWT(nn.Module):
         self.high = [v / gains[1] for v in high]
 
     def forward(self, bands: Tensor) -> Tensor:
-        """Transform back."""
+        """Transform back.
+
+        Raises:
+            DataError: not five axes, or not four bands.
+        """
+        if bands.ndim != 5 or bands.shape[1] != 4:
+            raise DataError(f"The transform wants bands (N, 4, C, h, w), got the shape {tuple(bands.shape)}.")
         if self.wavelet == "haar":
             return _unhaar(bands)
+        kernels = _kernels(bands)
+        if kernels is not None:
+            low, high, first = zip(*(_phase(self.low, self.high, parity) for parity in (0, 1)), strict=True)
+            filters = _single(low), _single(high), np.array(first)
+            return _run(kernels.synthesise, bands, _empty_pixels(bands), *filters)
         ll, lh, hl, hh = bands.unbind(1)
-        low = _synthesise(ll, lh, -2, self.low, self.high)
-        high = _synthesise(hl, hh, -2, self.low, self.high)
-        return _synthesise(low, high, -1, self.low, self.high)
+        smooth = _synthesise(ll, lh, -2, self.low, self.high)
+        detail = _synthesise(hl, hh, -2, self.low, self.high)
+        return _synthesise(smooth, detail, -1, self.low, self.high)
 
 
 def gains_of(wavelet: WaveletName) -> tuple[float, float]:
@@ -145,6 +173,10 @@ def unpacket(bands: Tensor, levels: int) -> Tensor:
 
 
 def _haar(x: Tensor) -> Tensor:
+    _check_even(x)
+    kernels = _kernels(x)
+    if kernels is not None:
+        return _run(kernels.haar, x, _empty_bands(x))
     upper, lower = x[..., 0::2, :], x[..., 1::2, :]
     total, difference = upper + lower, upper - lower
     out = torch.stack(
@@ -160,11 +192,19 @@ def _haar(x: Tensor) -> Tensor:
 
 
 def _unhaar(bands: Tensor) -> Tensor:
-    ll, lh, hl, hh = (bands * 0.5).unbind(1)
+    kernels = _kernels(bands)
+    if kernels is not None:
+        return _run(kernels.unhaar, bands, _empty_pixels(bands))
+    ll, lh, hl, hh = bands.unbind(1)
     total, difference = torch.stack([ll + hl, ll - hl], -1), torch.stack([lh + hh, lh - hh], -1)
-    rows = torch.stack([total + difference, total - difference], -3)  # (N, C, h, 2, w, 2)
+    rows = torch.stack([total + difference, total - difference], -3) * 0.5  # (N, C, h, 2, w, 2)
     n, c, h, _, w, _ = rows.shape
     return rows.reshape(n, c, 2 * h, 2 * w)
+
+
+def _check_even(x: Tensor) -> None:
+    if x.shape[-1] % 2 or x.shape[-2] % 2:
+        raise DataError(f"The transform wants even sizes, got {x.shape[-1]} x {x.shape[-2]}; pad the picture.")
 
 
 def _analyse(x: Tensor, dim: int, low: Sequence[float], high: Sequence[float]) -> tuple[Tensor, Tensor]:
@@ -178,23 +218,24 @@ def _analyse(x: Tensor, dim: int, low: Sequence[float], high: Sequence[float]) -
 
 def _synthesise(low: Tensor, high: Tensor, dim: int, g: Sequence[float], h: Sequence[float]) -> Tensor:
     """The inverse along ``dim``: ``x[n] = sum_i low[i] g[n - 2i + L/2 - 1] + high[i] h[...]``."""
-    size, taps = low.shape[dim], len(g)
-    shift = taps // 2 - 1
+    size, reach = low.shape[dim], len(g) // 2
+    index = torch.arange(-reach, size + reach, device=low.device) % size
+    around = low.index_select(dim, index), high.index_select(dim, index)
     halves = []
     for parity in (0, 1):
-        # x[2k + parity] takes g[j] of low[i] with j = 2(k - i) + parity + shift
-        chosen = [j for j in range(taps) if (j - parity - shift) % 2 == 0]
-        steps = [(j - parity - shift) // 2 for j in chosen]
-        index = torch.arange(size, device=low.device)
-        pieces = [(low, [g[j] for j in chosen]), (high, [h[j] for j in chosen])]
-        total = None
-        for band, weights in pieces:
-            moved = [band.index_select(dim, (index - s) % size) for s in steps]
-            part = _weighted(moved, weights)
-            total = part if total is None else total + part
-        halves.append(total)
+        own_g, own_h, first = _phase(g, h, parity)
+        starts = [reach - first - t for t in range(len(own_g))]
+        pieces = [band.narrow(dim, start, size) for start in starts for band in around]
+        halves.append(_weighted(pieces, [v for pair in zip(own_g, own_h, strict=True) for v in pair]))
     spot = dim % low.ndim + 1
-    return torch.stack(halves, spot).flatten(spot - 1, spot)  # type: ignore[arg-type]
+    return torch.stack(halves, spot).flatten(spot - 1, spot)
+
+
+def _phase(g: Sequence[float], h: Sequence[float], parity: int) -> tuple[Sequence[float], Sequence[float], int]:
+    """Taps of both filters for pixel ``2k + parity``; tap t takes coefficient ``k - first - t``."""
+    shift = parity + len(g) // 2 - 1
+    start = shift % 2
+    return g[start::2], h[start::2], (start - shift) // 2
 
 
 def _every_other(x: Tensor, dim: int, start: int, size: int) -> Tensor:
@@ -202,9 +243,60 @@ def _every_other(x: Tensor, dim: int, start: int, size: int) -> Tensor:
 
 
 def _weighted(pieces: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    # product and sum by themselves: fused they would round otherwise than the kernels do
     total = None
     for piece, weight in zip(pieces, weights, strict=True):
         if weight:
-            total = piece * weight if total is None else total.add(piece, alpha=weight)
+            total = piece * weight if total is None else total + piece * weight
     assert total is not None
     return total
+
+
+# ------------------------------------------------------------------------------------------------ kernels
+
+
+def _kernels(x: Tensor) -> ModuleType | None:
+    """The compiled kernels, where they may compute this tensor; they give the same bits as the torch code.
+
+    They are for plain float32 tensors on the processor without gradients. Exporters, compilers and counters must see
+    torch's operators. Starting numba takes a second, so the first numbers of a process go through torch.
+    """
+    global _transformed
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
+        return None
+    if type(x) not in (Tensor, nn.Parameter) or _differentiated(x) or _get_current_dispatch_mode() is not None:
+        return None
+    if x.dtype != torch.float32 or x.device.type != "cpu" or x.layout != torch.strided or x.numel() == 0:
+        return None
+    name = f"{__package__}.kernels"
+    if name not in sys.modules:
+        _transformed += x.numel()
+        if _transformed < PATIENCE:
+            return None
+    return importlib.import_module(name)
+
+
+def _differentiated(x: Tensor) -> bool:
+    """Whether a derivative is wanted: backward, forward, or by ``torch.func``."""
+    if (torch.is_grad_enabled() and x.requires_grad) or torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    return unpack_dual(x).tangent is not None  # type: ignore[no-untyped-call]
+
+
+def _single(values: Sequence[Any]) -> NDArray[np.float32]:
+    return np.array(values, np.float32)
+
+
+def _run(kernel: Callable[..., None], given: Tensor, out: Tensor, *more: NDArray[Any]) -> Tensor:
+    kernel(given.detach().contiguous().numpy(), *more, out.numpy())
+    return out
+
+
+def _empty_bands(x: Tensor) -> Tensor:
+    n, c, height, width = x.shape
+    return x.new_empty(n, 4, c, height // 2, width // 2)
+
+
+def _empty_pixels(bands: Tensor) -> Tensor:
+    n, _, c, h, w = bands.shape
+    return bands.new_empty(n, c, 2 * h, 2 * w)
