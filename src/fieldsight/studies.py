@@ -26,7 +26,8 @@ CODE = (
     "ground.py", "track.py", "events.py", "world.py", "render.py", "sensors.py", "scenes.py", "behaviours.py",
     "wearer.py", "danger.py",
     # parts of a method that have files of their own
-    "invertible.py", "wavelet.py", "noise.py", "textures.py", "rounding.py",
+    "invertible.py", "wavelet.py", "noise.py", "textures.py", "rounding.py", "baselines.py", "secret.py",
+    "channel.py", "attack.py", "attacks.py", "detect.py", "steganalysis.py", "srm.py", "roc.py",
 )  # fmt: skip
 
 

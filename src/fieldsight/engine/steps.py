@@ -15,7 +15,13 @@ Loss = Callable[[State, dict[str, Any]], Tensor | Mapping[str, Tensor]]
 
 
 def one_loss(
-    loss: Loss, *, network: str = "net", optimizer: str = "opt", accumulate: int = 1, clip: float | None = None
+    loss: Loss,
+    *,
+    network: str = "net",
+    optimizer: str = "opt",
+    accumulate: int = 1,
+    clip: float | None = None,
+    schedule: str = "",
 ) -> Step:
     """A step that minimises one loss with one optimiser.
 
@@ -24,6 +30,7 @@ def one_loss(
         network, optimizer: names in the state.
         accumulate: batches whose gradients are summed (and divided by their number) before an optimiser step.
         clip: largest norm of the gradient.
+        schedule: name in the state of a learning-rate schedule that goes on after every optimiser step, if it is there.
     """
 
     def step(fabric: Any, state: State, batch: dict[str, Any], number: int) -> Mapping[str, Tensor | float]:
@@ -36,6 +43,8 @@ def one_loss(
                 fabric.clip_gradients(getattr(state, network), opt, max_norm=clip, error_if_nonfinite=False)
             opt.step()
             opt.zero_grad()
+            if schedule and schedule in vars(state):
+                getattr(state, schedule).step()
         return {name: value.detach() for name, value in values.items()}
 
     return step

@@ -41,7 +41,7 @@ NOTHING = "(nothing hidden)"
 #: What is measured of a pair after an attack; see :func:`trial`.
 MEASURED = ("secret_psnr", "secret_ssim", "damage_psnr", "mark", "file", "unreadable")
 
-#: Side of a picture in the strips of the report, in pixels, and how many attacks a strip shows.
+#: Side of a picture in the report's strips, in pixels, and how many attacks a strip shows.
 STRIP_SIDE, STRIP_ATTACKS = 192, 7
 
 
@@ -77,11 +77,12 @@ class Way:
 
 
 def network(model: StegoModel) -> Way:
-    """A model as a way to hide: the stego picture is clipped and rounded to 8 bits, as its file is."""
+    """A model as a way to hide: the stego picture is brought to 8 bits as that of the verb ``hide`` is."""
 
     def hide(cover: Picture, secret: Picture) -> Picture:
+        codec, own = model.codec(), _tensor(cover, model)
         with torch.inference_mode():
-            return _bytes(model.codec().hide(_tensor(cover, model), _tensor(secret, model)))
+            return _bytes(codec.finish(codec.hide(own, _tensor(secret, model)), own))
 
     def reveal(stego: Picture) -> Picture:
         with torch.inference_mode():
@@ -101,8 +102,7 @@ def trial(
     Args:
         way: how to hide.
         pair: its cover is cut to whole steps; its secret is hidden with a mark below.
-        attacks: what happens to the 8-bit stego pictures.
-        seed: of the attacks' noise and of the file's bytes.
+        attacks, seed: what happens to the 8-bit stego pictures; of noise and of the file's bytes.
         see: told every attack's name with the secret picture as it was revealed.
 
     Returns:

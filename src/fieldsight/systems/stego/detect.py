@@ -38,14 +38,11 @@ CLASSICAL: dict[str, Detector] = {
     "chi_square": steganalysis.chi_square,
 }
 
-#: Fewest pictures of a kind that are compared.
-FEWEST = 4
+#: Fewest pictures of a kind that are compared; false alarms at which the share of found stego pictures is told.
+FEWEST, ALARMS = 4, 0.05
 
 #: The network learns from at most so many pixels a side, from the middle of a picture.
 LEARNT_SIDE = 1024
-
-#: False alarms at which the share of found stego pictures is told.
-ALARMS = 0.05
 
 MARK = "this very model looks for its mark, without a passphrase"
 
@@ -379,7 +376,7 @@ def _compared(
     )
     told = {
         **facts,
-        "auc": "area under the ROC curve, 0.5 is chance; DeLong's 95 % interval",
+        "auc": "area under the ROC curve, 0.5 is chance, below it the score falls; DeLong's 95 % interval",
         "pe": "least average of false alarms and misses, 0.5 is chance; too low on few pictures",
         "found": f"share of stego pictures found at no more than {100 * ALARMS:.0f} % false alarms",
         "mark": MARK,

@@ -21,7 +21,7 @@ from fieldsight.systems.stego.keys import Key, derive, scramble, unscramble
 Picture = NDArray[np.uint8]
 
 #: Cells that carry files by name, the strongest first: side in pixels and grey levels.
-ROBUSTNESS: dict[str, tuple[int, int]] = {"strong": (8, 2), "normal": (4, 2), "dense": (4, 4)}
+ROBUSTNESS: dict[str, tuple[int, int]] = {"strong": (8, 2), "normal": (4, 4), "dense": (3, 4)}
 
 
 @dataclass(frozen=True)

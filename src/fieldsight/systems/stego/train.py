@@ -115,17 +115,11 @@ def train_pair(
     model.round_weights()
 
 
-def step_of(config: StegoConfig) -> Any:
+def step_of(config: StegoConfig) -> Step:
     """One optimiser step on both networks."""
-    plain = one_loss(lambda state, batch: losses(config, state.net, batch), clip=config.clip or None)
-
-    def step(fabric: Any, state: State, batch: dict[str, Any], number: int) -> Any:
-        values = plain(fabric, state, batch, number)
-        if "schedule" in vars(state):
-            state.schedule.step()
-        return values
-
-    return step
+    return one_loss(
+        lambda state, batch: losses(config, state.net, batch), clip=config.clip or None, schedule="schedule"
+    )
 
 
 def losses(config: StegoConfig, codec: Any, batch: dict[str, Tensor]) -> dict[str, Tensor]:

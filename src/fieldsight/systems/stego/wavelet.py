@@ -13,11 +13,13 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.forward_ad import unpack_dual
@@ -52,8 +54,9 @@ _LOW: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     ),
 }  # fmt: skip
 
-#: Numbers that a process transforms before it loads the compiled kernels, which takes as long as transforming these.
-PATIENCE = 2**29
+#: Numbers that a process transforms before it loads the compiled kernels: loading takes as long as these. Where numba
+#: already runs, a sixteenth of them.
+PATIENCE = 2**28
 
 #: Numbers that this process transformed without the kernels.
 _transformed = 0
@@ -155,8 +158,15 @@ def bands_first(bands: Tensor) -> Tensor:
 def packet(x: Tensor, levels: int) -> Tensor:
     """Full Haar packet: ``(N, C, H, W)`` to ``(N, C * 4**levels, H / 2**levels, W / 2**levels)``.
 
-    Every band is split again, so that a level-3 packet is a Walsh-Hadamard transform of 8 x 8 blocks.
+    Every band is split again, so that a level-3 packet is a Walsh-Hadamard transform of 8 x 8 blocks. Exported, it is
+    one convolution by :func:`packet_filters`, since hundreds of slices take an exporter minutes.
+
+    Raises:
+        DataError: a height or width that is no multiple of ``2**levels``.
     """
+    if torch.compiler.is_compiling():
+        filters = torch.from_numpy(packet_filters(levels, x.shape[1])).to(x)
+        return F.conv2d(x, filters, stride=2**levels)
     for _ in range(levels):
         x = _haar(x).flatten(1, 2)
     return x
@@ -164,9 +174,27 @@ def packet(x: Tensor, levels: int) -> Tensor:
 
 def unpacket(bands: Tensor, levels: int) -> Tensor:
     """The inverse of :func:`packet`."""
+    if torch.compiler.is_compiling():
+        filters = torch.from_numpy(packet_filters(levels, bands.shape[1] // 4**levels)).to(bands)
+        return F.pixel_shuffle(F.conv2d(bands, filters.flatten(1).T[:, :, None, None]), 2**levels)
     for _ in range(levels):
         bands = _unhaar(bands.unflatten(1, (4, bands.shape[1] // 4)))  # type: ignore[no-untyped-call]
     return bands
+
+
+@cache
+def packet_filters(levels: int, channels: int) -> NDArray[np.float32]:
+    """What :func:`packet` does to a block of ``b = 2**levels`` pixels a side: ``(C b b, C, b, b)``, orthogonal."""
+    haar = np.array([[1, 1, 1, 1], [1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / 2
+    one: NDArray[Any] = np.ones((1, 1))
+    for _ in range(levels):
+        one = np.kron(one, haar)
+    # columns count (row bit, column bit) from the coarsest level to the finest
+    order = [0, *range(1, 2 * levels, 2), *range(2, 2 * levels + 1, 2)]
+    side = 2**levels
+    one = one.reshape(-1, *[2] * (2 * levels)).transpose(order).reshape(-1, side, side)
+    found = np.einsum("bij,cd->bcdij", one, np.eye(channels)).reshape(-1, channels, side, side)
+    return found.astype(np.float32)
 
 
 # ---------------------------------------------------------------------------------------------- internals
@@ -259,7 +287,8 @@ def _kernels(x: Tensor) -> ModuleType | None:
     """The compiled kernels, where they may compute this tensor; they give the same bits as the torch code.
 
     They are for plain float32 tensors on the processor without gradients. Exporters, compilers and counters must see
-    torch's operators. Starting numba takes a second, so the first numbers of a process go through torch.
+    torch's operators. Starting numba takes a second, and compiling for the first time another one, so a process
+    transforms its first numbers by torch.
     """
     global _transformed
     if torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None:
@@ -271,7 +300,7 @@ def _kernels(x: Tensor) -> ModuleType | None:
     name = f"{__package__}.kernels"
     if name not in sys.modules:
         _transformed += x.numel()
-        if _transformed < PATIENCE:
+        if _transformed < (PATIENCE // 16 if "numba" in sys.modules else PATIENCE):
             return None
     return importlib.import_module(name)
 
