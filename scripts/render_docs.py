@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tables_stego
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/**/*.md", "src/fieldsight/systems/*/README.md", "benchmarks/README.md")
 BLOCK = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -567,6 +569,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alert-errors": alert_errors,
     "alert-effects": alert_effects,
     "alert-cards": lambda: cards("alert"),
+    **tables_stego.tables(bench, cards),
     "bench-alert": lambda: bench("alert_engine", "alert_simulator"),
     "bench-sem": lambda: bench("sem_conformal", "sem_field"),
     "bench-energy": lambda: bench("energy_count", "energy_sweep"),

@@ -56,6 +56,7 @@ class Setting:
     min_items: int | None = None
     flag: bool = True
     repeat: bool = False
+    secret: bool = False
 
     def limits(self) -> str:
         """The allowed range in words, empty where everything goes."""
@@ -89,6 +90,7 @@ def setting(
     min_items: int | None = None,
     flag: bool = True,
     repeat: bool = False,
+    secret: bool = False,
 ) -> Any:
     """Declare an option of a :class:`Config`.
 
@@ -100,8 +102,9 @@ def setting(
         min_items: least length of a tuple.
         flag: False keeps it off the command line (TOML and ``--set`` still reach it).
         repeat: the flag of a tuple may be given several times, each time for one item that may hold commas.
+        secret: a passphrase: any text is taken as it is, also ``none``, and ``--print-config`` does not write it.
     """
-    known = Setting(help, unit, ge, gt, le, lt, min_items, flag, repeat)
+    known = Setting(help, unit, ge, gt, le, lt, min_items, flag, repeat, secret)
     return dataclasses.field(default=default, metadata={_KEY: known})
 
 
@@ -281,7 +284,7 @@ def _strip_optional(annotation: Any) -> Any:
 
 def _coerce(value: Any, annotation: Any, known: Setting) -> Any:
     inner = _strip_optional(annotation)
-    if inner is not annotation and (value is None or value == "none"):
+    if inner is not annotation and (value is None or (value == "none" and not known.secret)):
         return None
     origin = get_origin(inner)
     if origin is Literal:
@@ -458,7 +461,7 @@ def _write_toml(table: Any, config: Config, comments: bool) -> None:
             limits = option.setting.limits()
             facts = "; ".join(f for f in (option.setting.unit, limits, ", ".join(option.choices)) if f)
             table.add(tomlkit.comment(option.setting.help + (f" ({facts})" if facts else "")))
-        if value is None:
+        if value is None or option.setting.secret:  # a passphrase is written nowhere
             table.add(tomlkit.comment(f'{option.name} = "none"'))
         else:
             table.add(option.name, _plain(value))

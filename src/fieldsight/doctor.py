@@ -21,6 +21,7 @@ from fieldsight.predictions import Table
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino",),
+    "stego": ("cryptography",),
     "studio": ("gradio", "websockets"),
 }
 

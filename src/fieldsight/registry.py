@@ -31,7 +31,8 @@ class Input:
         name: the name on the command line, in the Studio and in an export (``image``, ``text``, ``layout``).
         kind: how it is read and which field the Studio shows.
         help: one line.
-        suffixes: file endings taken from a folder, lower case with the dot; empty where the value is no file.
+        suffixes: file endings taken from a folder, lower case with the dot; empty where the value is no file. With
+            ``*`` among them any other file may be named too, but is not taken from a folder.
         optional: True where the main action works without it.
     """
 

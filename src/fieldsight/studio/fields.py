@@ -10,7 +10,7 @@ any other number                number; where ``None`` is allowed a text, so tha
 tuple of ``Literal``            dropdown with several choices
 any other tuple                 text, values apart by commas
 ``str``                         text
-``str`` with a twin ``NAME_file``  password: what is typed is never shown again
+``str`` beside a ``NAME_file``   password: what is typed is never shown again
 ``Path``                        upload: a server's path is never typed
 nested ``Config``               a closed section with its own fields
 =============================== ==========================================================
@@ -31,9 +31,9 @@ from fieldsight.config import Config, Option, coerce, options
 from fieldsight.errors import ConfigError
 
 Kind = Literal[
-    "checkbox", "radio", "dropdown", "several", "slider", "number", "quantity", "text", "list", "file", "suggest",
-    "password"
-]
+    "checkbox", "radio", "dropdown", "several", "slider", "number", "quantity", "text", "password", "list", "file",
+    "suggest",
+]  # fmt: skip
 
 #: A slider has at most this many positions; finer ranges are typed.
 POSITIONS = 2000

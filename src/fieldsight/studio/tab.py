@@ -25,6 +25,8 @@ from fieldsight.studio.results import Shown, View
 #: Work of all pages and of the API together: two pieces compute, the next one waits its turn in the queue.
 WORK = {"concurrency_id": "work", "concurrency_limit": 2}
 
+_FAILED = "This did not work."
+
 
 @dataclass(frozen=True)
 class Left:
@@ -282,16 +284,17 @@ def _run(context: PageContext, tab: VerbTab, values: Mapping[Any, Any], who: str
     except StoppedError as stopped:
         return {**empty, right.head: render.message(str(stopped), "quiet")}
     except FieldsightError as error:
+        words = _by_label(str(error), tab)
         calm = tab.calm and isinstance(error, DataError)
-        words = (_by_label(str(error), tab), "info") if calm else (_by_label(str(error), tab), "error", _FAILED)
-        return {**empty, right.head: render.message(*words)}
+        told = render.message(words, "info") if calm else render.message(words, "error", _FAILED)
+        return {**empty, right.head: told}
     good = [(f"{n + 1} of {len(shown.views)}: {v.name}", n) for n, v in enumerate(shown.views) if not v.error]
     first = good[0][1] if good else 0
     model = context.models.find(context.spec, call.model) if chooses(context.spec, call.verb) else None
     head = head_html(context.spec, shown)
     return {
         right.head: gr.update(value=head, visible=bool(head)),
-        right.which: gr.update(choices=good, value=first, visible=len(good) > 1),
+        right.which: gr.update(choices=good, value=first if good else None, visible=len(good) > 1),
         right.picture: _picture(shown.views[first]),
         right.body: body_html(shown, shown.views[first]),
         right.calls: gr.update(visible=True),
@@ -327,8 +330,9 @@ def _call(context: PageContext, tab: VerbTab, values: Mapping[Any, Any]) -> Call
 
 def _by_label(text: str, tab: VerbTab) -> str:
     """A message with the page's labels where it names flags of the command line."""
-    labels = {"--" + f.plan.name.replace("_", "-"): f.component.label.partition(" [")[0] for f in tab.left.fields}
-    labels["--model"] = "Model"
+    labels = {"--" + f.plan.name.replace("_", "-"): f.plan.label.partition(" [")[0] for f in tab.left.fields}
+    if getattr(tab.left, "model", None) is not None:
+        labels["--model"] = "Model"
     return re.sub(r"--[a-z][\w-]*", lambda found: f"'{labels[found[0]]}'" if found[0] in labels else found[0], text)
 
 
@@ -388,13 +392,13 @@ def head_html(spec: System, shown: Shown) -> str:
     failed = [v for v in shown.views if v.error]
     parts = []
     if failed and len(shown.views) == 1:
-        parts.append(render.message(failed[0].error, "error", "This did not work."))
+        parts.append(render.message(failed[0].error, "error", _FAILED))
     elif failed:
         words = "\n".join(f"{v.name}: {v.error}" for v in failed)
         parts.append(render.message(words, "error", f"{len(failed)} of {len(shown.views)} could not be used.\n"))
     warnings = dict.fromkeys(w for v in shown.views for w in v.warnings)
     parts += [render.message(f"{w[:1].upper()}{w[1:].rstrip('.')}.", "warning") for w in warnings]
-    if spec.notice:
+    if spec.notice and len(failed) < len(shown.views):
         parts.append(render.message(spec.notice, "warning"))
     told = [n for n in shown.notes if not n.startswith(("warning:", "skipped "))]
     return "".join(parts) + render.notes(told)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.stego.attacks import ATTACKS, Attack, check_picture, decoded, encoded, parse
+from fieldsight.systems.stego.attacks import ATTACKS, check_picture, decoded, encoded, parse
 
 Picture = NDArray[np.uint8]
 
@@ -56,24 +56,24 @@ def test_the_list() -> None:
     assert (ATTACKS["resize-0.75"].family, ATTACKS["resize-0.75"].strength) == ("resize", 0.75)
 
 
-@pytest.mark.parametrize("name", LISTED)
-@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 1), (7, 4), (33, 47), (32, 32)])
-def test_size_kept_input_untouched_repeatable(name: str, size: tuple[int, int]) -> None:
-    picture = noise(*size)
-    before = picture.copy()
-    result = run(name, picture)
-    assert result.shape == picture.shape
-    assert result.dtype == np.uint8
-    assert (picture == before).all()
-    assert not np.shares_memory(result, picture)
-    assert (run(name, picture) == result).all()
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (8, 1), (33, 47)])
+def test_size_kept_input_untouched_repeatable(size: tuple[int, int]) -> None:
+    for name in LISTED:
+        picture = noise(*size)
+        before = picture.copy()
+        result = run(name, picture)
+        assert result.shape == picture.shape, name
+        assert result.dtype == np.uint8, name
+        assert (picture == before).all(), name
+        assert not np.shares_memory(result, picture), name
+        assert (run(name, picture) == result).all(), name
 
 
-@pytest.mark.parametrize("name", LISTED)
-def test_only_noise_and_lsb_depend_on_chance(name: str) -> None:
+def test_only_noise_and_lsb_depend_on_chance() -> None:
     picture = photo()
-    same = (run(name, picture, seed=1) == run(name, picture, seed=2)).all()
-    assert same == (ATTACKS[name].family not in ("noise", "lsb"))
+    for name in LISTED:
+        same = (run(name, picture, seed=1) == run(name, picture, seed=2)).all()
+        assert same == (ATTACKS[name].family not in ("noise", "lsb")), name
 
 
 def test_none_is_the_lossless_channel_and_the_rest_is_not() -> None:
@@ -236,7 +236,7 @@ def test_parse_reports_every_problem_at_once() -> None:
     assert len(caught.value.problems) == 3
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(st.text() | st.from_regex(r"(jpeg|crop|none|screenshot|all|x)?-?[-0-9.e,]*", fullmatch=True))
 def test_parse_takes_any_text(text: str) -> None:
     try:
@@ -248,7 +248,7 @@ def test_parse_takes_any_text(text: str) -> None:
     assert parse(",".join(attack.name for attack in found)) == found
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.sampled_from(["resize", "crop", "blur", "noise"]), st.floats(0.1, 0.99))
 def test_a_name_gives_the_same_strength_back(family: str, strength: float) -> None:
     (attack,) = parse(f"{family}-{strength!r}")
@@ -267,12 +267,12 @@ def test_any_small_picture(name: str, height: int, width: int, seed: int) -> Non
 # ---------------------------------------------------------------------------------------------- bad input
 
 
-@pytest.mark.parametrize("attack", ATTACKS.values(), ids=lambda attack: attack.name)
-def test_bad_pictures_are_refused(attack: Attack) -> None:
+def test_bad_pictures_are_refused() -> None:
     good = noise(4, 4)
-    for bad in (good.astype(float), good[..., 0], np.dstack([good, good]), good[:, :0], "x", None):
-        with pytest.raises(DataError, match="picture to attack"):
-            attack.apply(bad, rng_for("x"))  # type: ignore[arg-type]
+    for attack in ATTACKS.values():
+        for bad in (good.astype(float), good[..., 0], np.dstack([good, good]), good[:, :0], "x", None):
+            with pytest.raises(DataError, match="picture to attack"):
+                attack.apply(bad, rng_for("x"))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("name", "side"), [("jpeg-90", 65_501), ("webp-90", 16_384), ("screenshot-jpeg", 65_501)])

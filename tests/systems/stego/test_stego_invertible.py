@@ -112,17 +112,17 @@ def test_white_and_black_covers_keep_the_secret() -> None:
     cover = pictures(4, seed=4)
     cover[:2, :, :, :40] = 1.0
     cover[2:, :, 24:] = 0.0
-    errors = []
+    added = []
     for rounds in (0, 4):
         net = started(settling=rounds)
         with torch.inference_mode():
             raw = net.hide(cover, secret)
-            stego = net.finish(raw, cover)
-            errors.append(float(((net.reveal(stego) - secret) ** 2).mean()))
+            if not rounds:
+                unclipped = net.reveal(raw)
+            added.append(float(((net.reveal(net.finish(raw, cover)) - unclipped) ** 2).mean()))
             if rounds:
-                outside = (raw - raw.clamp(0, 1)).abs()
-                assert float(outside.mean()) < 2e-3
-    assert errors[1] < 0.5 * errors[0]
+                assert float((raw - raw.clamp(0, 1)).abs().mean()) < 2e-3
+    assert added[1] < 0.5 * added[0]
 
 
 def test_blocks_are_independent_at_the_start() -> None:
@@ -174,15 +174,14 @@ def test_rounding_spares_the_secret_at_no_cost_to_the_cover() -> None:
         raw = net.hide(cover, secret)
         plain = torch.round(raw.clamp(0, 1) * 255) / 255
         ours = net.finish(raw, cover)
-        errors = {
-            name: [-10 * math.log10(float(((a - b) ** 2).mean())) for a, b in ((s, cover), (net.reveal(s), secret))]
-            for name, s in (("plain", plain), ("ours", ours))
-        }
+        whole = net.reveal(raw)
+        added = [float(((net.reveal(x) - whole) ** 2).mean()) for x in (plain, ours)]
+        seen = [float(((x - cover) ** 2).mean()) for x in (plain, ours)]
     assert torch.equal(ours * 255, torch.round(ours * 255))
     assert float(ours.min()) >= 0
     assert float(ours.max()) <= 1
-    assert errors["ours"][1] > errors["plain"][1] + 1.5  # dB
-    assert errors["ours"][0] > errors["plain"][0] - 0.1
+    assert added[1] < 0.7 * added[0]
+    assert seen[1] < 1.02 * seen[0]
     fine = net.finish(raw, cover, 65535.0)
     assert torch.equal(torch.round(fine * 65535), torch.round(raw.clamp(0, 1) * 65535))
 
@@ -193,7 +192,7 @@ def test_rounding_is_never_worse_than_plain_by_its_own_measure() -> None:
     torch.manual_seed(4)
     rows = torch.randn(20, 3 * 16)
     target = torch.rand(2, 3, 8, 12)
-    cover = (target + 0.02 * torch.randn_like(target)).clamp(0, 1)
+    cover = (target + 0.002 * torch.randn_like(target)).clamp(0, 1)
 
     def cost(x: torch.Tensor) -> float:
         gap = (x - target).reshape(2, 3, 2, 4, 3, 4).permute(0, 2, 4, 1, 3, 5).reshape(-1, 48) * 255

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import DataError
@@ -56,9 +57,12 @@ def test_estimates_follow_the_rate_on_photos(photos: dict[str, Array], estimate:
 
 
 def test_a_photo_decoded_from_jpeg_at_full_size_is_biased() -> None:
-    from sklearn.datasets import load_sample_image
+    from PIL import Image
 
-    flower = load_sample_image("flower.jpg")
+    found = importlib.util.find_spec("sklearn")  # its file alone: importing it costs seconds
+    assert found is not None
+    assert found.origin is not None
+    flower = np.asarray(Image.open(Path(found.origin).parent / "datasets" / "images" / "flower.jpg"))
     for estimate in (rs_analysis, sample_pairs):
         assert 0.05 < estimate(flower) < 0.15  # the module's warning, measured
         assert estimate(flower) + 0.15 < estimate(replaced(flower, 0.25)) < estimate(flower) + 0.25
@@ -177,8 +181,8 @@ def test_chi_square_curve_ends_with_the_whole_picture(photos: dict[str, Array]) 
 # -------------------------------------------------------------------------------------------- robust, invalid
 
 
-@pytest.mark.parametrize("value", [0, 1, 100, 254, 255])
-@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3), (2, 40), (40, 1), (32, 32), (1, 1, 3), (16, 16, 3)])
+@pytest.mark.parametrize("value", [0, 101, 255])
+@pytest.mark.parametrize("shape", [(1, 1), (1, 2), (3, 3), (2, 40), (40, 1), (1, 1, 3), (16, 16, 3)])
 def test_constant_pictures_give_zero(value: int, shape: tuple[int, ...]) -> None:
     assert all(found == 0.0 for found in features(np.full(shape, value, np.uint8)).values())
 
@@ -191,7 +195,7 @@ def test_saturated_and_binary_pictures_give_defined_values() -> None:
         assert np.isfinite(list(features(picture).values())).all()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.integers(1, 12), st.integers(1, 12), st.booleans(), st.integers(1, 256), st.integers(0, 10**6))
 def test_any_picture_gives_finite_numbers(height: int, width: int, colour: bool, levels: int, seed: int) -> None:
     shape = (height, width, 3) if colour else (height, width)
@@ -235,10 +239,10 @@ def drawn(seed: int, n: int, m: int, shift: float, step: float = 0.0) -> tuple[A
 
 
 @pytest.mark.parametrize("step", [0.0, 0.5, 2.0])
-def test_auc_equals_scikit_learn_and_the_curve(step: float) -> None:
+def test_auc_equals_its_definition_and_the_curve(step: float) -> None:
     cover, stego = drawn(1, 70, 45, 0.8, step)
-    truth = np.r_[np.zeros(70), np.ones(45)]
-    assert auc(cover, stego) == pytest.approx(roc_auc_score(truth, np.r_[cover, stego]), abs=1e-12)
+    wins = (stego[:, None] > cover) + 0.5 * (stego[:, None] == cover)
+    assert auc(cover, stego) == pytest.approx(wins.mean(), abs=1e-12)
     fpr, tpr = roc(cover, stego)
     assert (fpr[0], tpr[0], fpr[-1], tpr[-1]) == (0.0, 0.0, 1.0, 1.0)
     assert (np.diff(fpr) >= 0).all()
@@ -268,7 +272,7 @@ def test_delong_by_its_definition_and_by_bootstrap() -> None:
     assert found.value == pytest.approx(wins.mean(), abs=1e-12)
     assert found.high - found.low == pytest.approx(2 * 1.959964 * math.sqrt(variance), rel=1e-6)
     rng = rng_for(2, "draws")
-    draws = [auc(rng.choice(cover, 60), rng.choice(stego, 40)) for _ in range(600)]
+    draws = [auc(rng.choice(cover, 60), rng.choice(stego, 40)) for _ in range(500)]
     assert found.high - found.low == pytest.approx(2 * 1.96 * np.std(draws), rel=0.12)
 
 

@@ -22,7 +22,12 @@ SPEC = System(
     presets=f"{_HERE}.config:PRESETS",
     inputs=(
         Input("cover", "image", "pictures to hide in; one cover and its secret may stand side by side", IMAGE_SUFFIXES),
-        Input("secret", "image", "what to hide: a picture, any other file, or a folder of pictures", IMAGE_SUFFIXES),
+        Input(
+            "secret",
+            "image",
+            "what to hide: a picture, any other file, or a folder of pictures",
+            (*IMAGE_SUFFIXES, "*"),
+        ),
     ),
     verbs=(
         Verb(

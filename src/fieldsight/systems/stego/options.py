@@ -15,7 +15,9 @@ from fieldsight.systems.stego.config import KINDS, KindName
 class KeyOptions(Config):
     """A passphrase, given or in a file."""
 
-    key: str | None = setting(None, "passphrase; others see it in the list of processes, so a file is safer")
+    key: str | None = setting(
+        None, "passphrase; others see it in the list of processes, so a file is safer", secret=True
+    )
     key_file: Path | None = setting(None, "text file whose first line is the passphrase")
     tile: int = setting(0, "pixels a side computed at once; 0 chooses by network", ge=0, le=8192)
 

@@ -183,8 +183,10 @@ def find(revealed: Picture, phrase: Passphrase | None, force: bool = False) -> F
     if reading is None or reading.header is None:
         if not force:
             return reading
-        plain = revealed if phrase is None else unscramble(revealed, phrase.key)
-        return Found(reading, plain)
+        if phrase is None:
+            return Found(reading, revealed)
+        above = revealed if reading is None else revealed[: _above(revealed.shape[:2])[0]]  # without the lost mark
+        return Found(reading, unscramble(above, phrase.key))
     header = reading.header
     above = revealed[: _above(revealed.shape[:2])[0]]
     if header.kind == "picture":

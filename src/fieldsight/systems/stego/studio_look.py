@@ -2,7 +2,42 @@
 
 from __future__ import annotations
 
-# ------------------------------------------------------------------------------------------------- before hiding
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldsight.data.images import png_bytes, resize, to_uint8
+from fieldsight.errors import DataError
+from fieldsight.studio import render
+from fieldsight.studio.results import clean
+from fieldsight.systems.stego import secret as secrets
+from fieldsight.systems.stego.carrier import Carrier
+from fieldsight.systems.stego.channel import SMALLEST as SMALLEST_MARK
+from fieldsight.systems.stego.secret import Secret
+from fieldsight.systems.stego.studio_view import SMOOTH, picture_in, smoothness
+
+Picture = NDArray[np.uint8]
+
+#: What carries a file, by the name of its cells.
+CELLS = {
+    "strong": "in the strongest way",
+    "normal": "in the middle way",
+    "dense": "in the densest way, which is the first to break",
+}
+
+#: Share of samples at black or white from which on a cover is worth a warning.
+CLIPPED = 0.2
+
+#: Pixels from which on hiding takes long enough to say so, and pixels a second of one core, to say how long.
+LARGE, SPEED = 6_000_000, 250_000
+
+#: So many covers are looked at before hiding.
+COVERS = 4
 
 
 @dataclass(frozen=True)
@@ -39,8 +74,8 @@ def look_at_cover(path: Path, stride: int) -> Look:
     step = max(2, stride)
     field = height // step * step, width // step * step
     dense, strong = (secrets.capacity(field, robustness=name) for name in ("dense", "strong"))
-    room = f"room for a file of {dense:,} bytes; of {strong:,} in the strongest way" if dense else "no room for a file"
-    words = f"{width:,} x {height:,} pixels, {room}."
+    room = f"room for a file of {dense:,} bytes, or {strong:,} in the way that bears most"
+    words = f"{width:,} x {height:,} pixels, {room if dense else 'no room for a file'}."
     eight = to_uint8(carrier.colour)
     return Look(path.name, words, tuple(worries(carrier, eight)), resize(eight, 240), field)
 
@@ -58,14 +93,14 @@ def worries(carrier: Carrier, eight: Picture) -> list[str]:
             f"It is below {SMALLEST_MARK} pixels a side: there is no room for a mark, so Reveal can't be sure of it "
             "(tick 'Force' there)."
         )
-    clipped, flat = blackwhite(eight), flatness(eight)
+    clipped, smooth = blackwhite(eight), smoothness(eight)
     if clipped > CLIPPED:
+        found.append(f"{clipped:.0%} of it is pure black or white and can't stay so: the change to it is stronger.")
+    if smooth > SMOOTH:
         found.append(
-            f"{clipped:.0%} of it is pure black or white, where nothing can be darkened or brightened: expect a worse "
-            "secret."
+            f"{smooth:.0%} of it is smooth, as a clear sky is: a faint grain shows there when one zooms in. A photo "
+            "full of grass, leaves or cloth hides better."
         )
-    if flat > FLAT:
-        found.append(f"{flat:.0%} of it is flat: changes show there. A photo with grass, leaves or cloth hides better.")
     pixels = carrier.shape[0] * carrier.shape[1]
     if pixels > LARGE:
         found.append(f"It is large: hiding takes about {max(10, round(pixels / SPEED, -1)):.0f} s.")
@@ -75,14 +110,6 @@ def worries(carrier: Carrier, eight: Picture) -> list[str]:
 def blackwhite(picture: Picture) -> float:
     """Share of samples of ``(H, W, 3)`` uint8 within one grey level of 0 or 255."""
     return float(((picture <= 1) | (picture >= 254)).mean())
-
-
-def flatness(picture: Picture) -> float:
-    """Share of blocks of 8 x 8 pixels of ``(H, W, 3)`` uint8 whose green varies by less than a grey level."""
-    height, width = (side // 8 * 8 for side in picture.shape[:2])
-    blocks = picture[:height, :width, 1].reshape(height // 8, 8, width // 8, 8)
-    spread = blocks.max(axis=(1, 3)).astype(np.int16) - blocks.min(axis=(1, 3))
-    return float((spread <= 1).mean()) if spread.size else 0.0
 
 
 def look_at_secret(path: Path, field: tuple[int, int] | None, as_file: bool, robustness: str) -> Look:
@@ -101,25 +128,18 @@ def look_at_secret(path: Path, field: tuple[int, int] | None, as_file: bool, rob
     if found.picture is not None:
         height, width = found.picture.shape[:2]
         words = f"{width:,} x {height:,} pixels: a picture, comes back much alike, not bit for bit."
-        larger = field is not None and (height > 1.2 * field[0] or width > 1.2 * field[1])
-        worry = ("It is larger than the cover: its small things get lost.",) if larger else ()
+        larger = field is not None and (height > 2 * field[0] or width > 2 * field[1])
+        worry = ("It is much larger than the cover: its small things get lost.",) if larger else ()
         return Look(path.name, words, worry, resize(found.picture, 240))
     assert found.payload is not None
     words = f"{len(found.payload):,} bytes: a file, comes back exactly or not at all"
-    small = _picture_in(path) if as_file else None
+    small = picture_in(path) if as_file else None
     if field is None:
         return Look(path.name, f"{words}.", (), small)
     if len(found.payload) > 100 * max(1, secrets.capacity(field)):  # too much to be worth compressing
         raise DataError(f"'{path}' has {len(found.payload):,} bytes; this cover holds {secrets.capacity(field):,}.")
     _, cells = next(found.drawings(field, None, True, robustness))
     return Look(path.name, f"{words}. It fits, {CELLS[cells]}.", (), small)
-
-
-def _picture_in(path: Path, longest: int = 240) -> Picture | None:
-    try:
-        return np.asarray(resize(to_uint8(read_image(path, "rgb")), longest))
-    except DataError:
-        return None
 
 
 def look(covers: Sequence[Path], secret: Path | None, stride: int, as_file: bool, robustness: str) -> str:
@@ -156,7 +176,7 @@ def looks_html(found: Sequence[Look], troubles: Sequence[str]) -> str:
         for one in found
     )
     shown = f'<div class="fs-looks">{cards}</div>' if cards else ""
-    told = [render.message(f"{one.name}: {w}", "warning") for one in found for w in one.worries]
+    told = [render.message(words, "warning", one.name) for one in found for words in one.worries]
     return shown + "".join(told) + "".join(render.message(words, "quiet") for words in troubles)
 
 

@@ -137,12 +137,16 @@ def gallery_picture() -> Picture:
     """The picture in the gallery, 540 x 360: a stego picture, the change to its cover, what is revealed from it."""
     import fieldsight
     from fieldsight.systems.stego.results import difference
+    from fieldsight.systems.stego.studio_view import come_back
 
     scene = scenes()[0]
-    cover = _filling(scene.cover[1]())
-    hidden: Stego = fieldsight.load("stego").predict(cover, secret=_filling(scene.secret[1]()), mark=False)
-    assert hidden.revealed is not None
-    parts = [hidden.picture, difference(cover, hidden.picture), hidden.revealed.picture]
+    cover, model = _filling(scene.cover[1]()), fieldsight.load("stego")
+    secret = scene.secret[1]()
+    lower_left = secret[secret.shape[0] // 4 :, : 2 * secret.shape[1] // 3]  # what stands in its middle is seen right
+    hidden: Stego = model.predict(cover, secret=_filling(lower_left))
+    back = come_back(model, hidden.picture, None).picture
+    assert back is not None
+    parts = [hidden.picture, difference(cover, hidden.picture), back]
     slanted = np.arange(540)[None, :] + 0.45 * np.arange(360)[:, None]
     picture = np.where((slanted < 290)[..., None], parts[0], np.where((slanted < 410)[..., None], parts[1], parts[2]))
     for border in (290, 410):

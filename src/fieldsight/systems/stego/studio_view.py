@@ -1,17 +1,18 @@
-"""What the Studio page says and shows: covers before hiding, results in plain words, what is left after an attack."""
+"""What the Studio page says and shows of a result: in plain words, after an attack, and when it is revealed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldsight.data.images import resize, to_uint8
+from fieldsight.data.images import read_image, resize, to_uint8
 from fieldsight.errors import DataError
 from fieldsight.studio import render
 from fieldsight.systems.stego import secret as secrets
@@ -32,6 +33,9 @@ Picture = NDArray[np.uint8]
 #: Pixels of the longer side of a shown picture: at least the first, enlarged by whole pixels, at most the second.
 ROOM = (320, 1000)
 
+#: Share of smooth blocks of a cover from which on it is worth a word, and grey levels that such a block spans at most.
+SMOOTH, SPAN = 0.25, 4
+
 #: PSNR of the change to a cover from which on a sentence holds, in dB. Our judgement of pictures side by side.
 CHANGES = (
     (40.0, "Nobody sees it"),
@@ -51,26 +55,19 @@ SECRETS = (
 #: The same of a secret revealed after an attack, against the one revealed without.
 LEFT = (
     (30.0, "The secret comes through as it was"),
-    (22.0, "The secret comes through, with marks of the journey"),
-    (17.0, "The secret can just be made out"),
-    (0.0, "The secret is gone"),
+    (24.0, "The secret comes through with some noise"),
+    (15.0, "The secret is damaged, but easy to recognise"),
+    (0.0, "The secret is lost, at most traces of it show"),
 )
 
-#: What carries a file, by the name of its cells.
-CELLS = {
-    "strong": "in the strongest way",
-    "normal": "in the middle way",
-    "dense": "in the densest way, which is the first to break",
+#: What may happen to a picture on its way: words, attack, and of its slider: words, ends, start, step.
+WAYS: dict[str, tuple[str, str, float, float, float, float]] = {
+    "JPEG": ("jpeg", "Quality of the JPEG", 30, 100, 80, 1),
+    "Shrunk": ("resize", "Size it is shrunk to, before it is enlarged again", 0.3, 0.95, 0.75, 0.05),
+    "Blurred": ("blur", "Radius of the blur [px]", 0.2, 3, 0.5, 0.1),
+    "Noise": ("noise", "Strength of the noise [grey levels]", 0.5, 10, 2, 0.5),
+    "Screenshot": ("screenshot", "", 0, 1, 0, 1),
 }
-
-#: Shares of a cover from which on it is worth a warning: of samples at black or white, of blocks without any texture.
-CLIPPED, FLAT = 0.15, 0.4
-
-#: Pixels from which on hiding takes long enough to say so, and pixels a second of one core, to say how long.
-LARGE, SPEED = 6_000_000, 400_000
-
-#: So many covers are looked at before hiding.
-COVERS = 4
 
 #: A text that was hidden is shown up to so many bytes.
 TEXT = 20_000
@@ -120,11 +117,14 @@ def told(found: Stego) -> str:
     """A result in plain sentences, as HTML."""
     own = found.facts
     change = own["stego_psnr"]
-    first = in_words(change, CHANGES)
+    smooth = change is not None and smoothness(to_uint8(found.cover.colour)) > SMOOTH
+    first = in_words(change, CHANGES[1:] if smooth else CHANGES)
     if change is None:
         first += ": not a pixel changed."
     else:
         first += f": PSNR {change:.1f} dB; largest change {own['largest_change']} of 255."
+    if smooth:
+        first += " In its smooth parts a faint grain shows when one zooms in."
     if "bytes" in own:
         second = f"{own['secret']}, {own['bytes']:,} bytes, was read back from the finished picture and is exact."
         warn = own["cells"] == "dense"
@@ -137,6 +137,14 @@ def told(found: Stego) -> str:
         second = "It was not revealed again to see how well it comes back ('Check' is off)."
     notes = "".join(render.message(f"{n[:1].upper()}{n[1:]}.", "warning") for n in own.get("notes", ()))
     return render.message(f"{first} {second}", "info") + notes
+
+
+def smoothness(picture: Picture) -> float:
+    """Share of blocks of 8 x 8 pixels of ``(H, W, 3)`` uint8 whose green spans a few grey levels, as a sky's does."""
+    height, width = (side // 8 * 8 for side in picture.shape[:2])
+    blocks = picture[:height, :width, 1].reshape(height // 8, 8, width // 8, 8)
+    span = blocks.max(axis=(1, 3)).astype(np.int16) - blocks.min(axis=(1, 3))
+    return float((span <= SPAN).mean())
 
 
 def facts_html(found: Stego, back: Back) -> str:
@@ -176,8 +184,10 @@ def button(shown: Shown, view: View, words: str) -> str:
     )
 
 
-def fitted(picture: Picture) -> Picture:
-    """A picture for the page: small ones enlarged by whole pixels, large ones shrunk."""
+def fitted(picture: Picture | None) -> Picture | None:
+    """A picture for the page: small ones enlarged by whole pixels, large ones shrunk; None stays."""
+    if picture is None:
+        return None
     times = max(1, ROOM[0] // max(picture.shape[:2]))
     return np.ascontiguousarray(resize(picture.repeat(times, axis=0).repeat(times, axis=1), ROOM[1]))
 
@@ -224,14 +234,9 @@ def come_back(model: StegoModel, colour: NDArray[Any], phrase: Passphrase | None
     return Back(_unmarked(raw.picture, phrase, like), False)
 
 
-def back_picture(back: Back) -> Picture | None:
-    """What comes back, for the page."""
-    return None if back.picture is None else fitted(back.picture)
-
-
-def back_label(found: Stego) -> str:
-    """Words for that picture."""
-    return "The bytes of the file, as Reveal sees them" if "bytes" in found.facts else "Secret, as Reveal gives it back"
+def over_secret(file: bool) -> str:
+    """Words over the picture of what comes back."""
+    return "The bytes of the file, as Reveal sees them" if file else "The secret, as Reveal gives it back"
 
 
 def _unmarked(raw: Picture, phrase: Passphrase | None, like: Picture | None) -> Picture:
@@ -239,6 +244,34 @@ def _unmarked(raw: Picture, phrase: Passphrase | None, like: Picture | None) -> 
     above = raw[: raw.shape[0] - strip_rows(raw.shape[1])] if min(raw.shape[:2]) >= SMALLEST_MARK else raw
     plain = above if phrase is None else unscramble(above, phrase.key)
     return plain if like is None else secrets.resized(plain, (like.shape[0], like.shape[1]))
+
+
+def attack_of(way: str, strength: float) -> tuple[str, str]:
+    """The name of an attack, as ``attacks.parse`` takes it, and the attack in words.
+
+    Args:
+        way: one of :data:`WAYS`.
+        strength: position of its slider.
+    """
+    family, label, low, high, _, _ = WAYS[way]
+    if not label:
+        return family, "After a screenshot"
+    value = min(max(round(float(strength), 3), low), high)
+    words = {
+        "jpeg": f"After JPEG at quality {value:g}",
+        "resize": f"After it was shrunk to {value:.0%} and enlarged again",
+        "blur": f"After a blur of {value:g} px",
+        "noise": f"After noise of {value:g} grey levels",
+    }[family]
+    return f"{family}-{value:g}", words
+
+
+def attacked(name: str, picture: Picture) -> Picture:
+    """A picture ``(H, W, 3)`` uint8 after an attack of that name."""
+    from fieldsight.engine.seed import rng_for
+    from fieldsight.systems.stego import attacks
+
+    return attacks.parse(name)[0].apply(picture, rng_for("stego", "studio", name))
 
 
 def left_words(before: Back, after: Back, what: str) -> str:
@@ -296,10 +329,18 @@ def revealed(found: Revealed) -> tuple[str, Picture | None, str]:
     text = _text_in(found.payload)
     picture = fitted(found.picture) if text is None else None
     if text is None and found.files:
-        inside = _picture_in(found.files[0], ROOM[1])
+        inside = picture_in(found.files[0], ROOM[1])
         picture = picture if inside is None else fitted(inside)
-    below = "" if text is None else f"<pre>{escape(text)}</pre>"
+    below = "" if text is None else f'<div class="fs-code"><pre>{escape(text)}</pre></div>'
     return render.message(words, "info"), picture, below + render.facts(rows)
+
+
+def picture_in(path: Path, longest: int = 240) -> Picture | None:
+    """The picture that a file is, at most ``longest`` pixels; None where it is none."""
+    try:
+        return np.asarray(resize(to_uint8(read_image(path, "rgb")), longest))
+    except DataError:
+        return None
 
 
 def download_words(found: Revealed) -> str:
@@ -329,42 +370,3 @@ def strip(found: Stego, secret: Picture, back: Picture, height: int = 260) -> Pi
     cover = to_uint8(found.cover.colour)
     shown = (cover, found.picture, difference(cover, found.picture), secret, back)
     return beside([square(picture, height) for picture in shown])
-
-
-# ATT
-#: What may happen to a picture on its way: words, attack, and of its slider: words, ends, start, step.
-WAYS: dict[str, tuple[str, str, float, float, float, float]] = {
-    "JPEG": ("jpeg", "Quality of the JPEG", 30, 100, 80, 1),
-    "Shrunk": ("resize", "Size it is shrunk to, before it is enlarged again", 0.3, 0.95, 0.75, 0.05),
-    "Blurred": ("blur", "Radius of the blur [px]", 0.2, 3, 0.5, 0.1),
-    "Noise": ("noise", "Strength of the noise [grey levels]", 0.5, 10, 2, 0.5),
-    "Screenshot": ("screenshot", "", 0, 1, 0, 1),
-}
-
-
-def attack_of(way: str, strength: float) -> tuple[str, str]:
-    """The name of an attack, as ``attacks.parse`` takes it, and the attack in words.
-
-    Args:
-        way: one of :data:`WAYS`.
-        strength: position of its slider.
-    """
-    family, label, low, high, _, _ = WAYS[way]
-    if not label:
-        return family, "After a screenshot"
-    value = min(max(round(float(strength), 3), low), high)
-    words = {
-        "jpeg": f"After JPEG at quality {value:g}",
-        "resize": f"After it was shrunk to {value:.0%} and enlarged again",
-        "blur": f"After a blur of {value:g} px",
-        "noise": f"After noise of {value:g} grey levels",
-    }[family]
-    return f"{family}-{value:g}", words
-
-
-def attacked(name: str, picture: Picture) -> Picture:
-    """A picture ``(H, W, 3)`` uint8 after an attack of that name."""
-    from fieldsight.engine.seed import rng_for
-    from fieldsight.systems.stego import attacks
-
-    return attacks.parse(name)[0].apply(picture, rng_for("stego", "studio", name))
