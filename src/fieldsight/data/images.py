@@ -148,7 +148,7 @@ def _read_file(path: Path, max_pixels: int) -> Array:
     except UnidentifiedImageError:
         raise DataError(f"'{path}' is no picture that can be read. Allowed: {', '.join(IMAGE_SUFFIXES)}.") from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"'{path}' has more pixels than a picture may have: {str(error).split(',')[0]}.") from None
+        raise DataError(f"'{path}' is too large: {str(error).split(',')[0]}.") from None
     except (OSError, SyntaxError, ValueError, EOFError, MemoryError, IndexError, TypeError, KeyError) as error:
         # what Pillow's decoders raise on truncated and corrupt files
         raise DataError(f"'{path}' is truncated or corrupt: {error}.") from None

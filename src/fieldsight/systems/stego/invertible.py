@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from fieldsight.systems.stego.model import Codec
 from fieldsight.systems.stego.rounding import round_blocks
-from fieldsight.systems.stego.wavelet import packet, unpacket
+from fieldsight.systems.stego.wavelet import packet, packet_filters, unpacket
 
 #: Largest log-scale of an affine coupling; HiNet clamps to 2.
 CLAMP = 1.0
@@ -242,7 +242,7 @@ class InvertibleNet(Codec):
 
     def reveal(self, stego: Tensor) -> Tensor:
         """Stego pixels to secret pixels, with zeros in the residual's place."""
-        return self.uncouple(stego)[0]
+        return self._pixels(self._undo(stego)[0])
 
     def couple(self, cover: Tensor, secret: Tensor) -> tuple[Tensor, Tensor]:
         """Pixels ``(N, 3, H, W)`` in 0-1 to stego pixels, not rounded, and the residual in components."""
@@ -264,11 +264,9 @@ class InvertibleNet(Codec):
 
     def _rows(self) -> Tensor:
         """How an error of a block's pixels shows in the secret, ``(sent, 3 b b)``: carriers over their gains."""
-        side = 2**self.levels
         with torch.no_grad():
-            atoms = torch.eye(self.channels, device=self.rotation.device).reshape(self.channels, 3, side, side)
-            analysis = packet(atoms, self.levels).flatten(1).T
-            return (self.rotation @ analysis)[-self.swap.sent :] / torch.exp(self.swap.log_gain)[:, None]
+            carriers = (self.rotation @ self._packets())[-self.swap.sent :]
+            return carriers / torch.exp(self.swap.log_gain)[:, None]
 
     def settle(self, c: Tensor) -> Tensor:
         """Components ``(N, K, h, w)`` of a stego to pixels that a file can hold, with the carriers as they should be.
@@ -288,6 +286,11 @@ class InvertibleNet(Codec):
 
     def uncouple(self, stego: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Undo :meth:`couple`: secret and cover pixels; without the residual with zeros in its place."""
+        s, c = self._undo(stego, residual)
+        return self._pixels(s), self._pixels(c)
+
+    def _undo(self, stego: Tensor, residual: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Components of secret and cover."""
         c = self._components(stego)
         s = torch.zeros_like(c) if residual is None else residual
         for coupling in reversed(self.after):
@@ -295,12 +298,23 @@ class InvertibleNet(Codec):
         c, s = self.swap.inverse(c, s)
         for coupling in reversed(self.before):
             c, s = coupling.inverse(c, s)  # type: ignore[operator]
-        return self._pixels(s), self._pixels(c)
+        return s, c
 
     def _components(self, x: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():  # exported, packet and rotation are one convolution: half the time
+            atoms = (self.rotation @ self._packets()).reshape(self.channels, 3, *[2**self.levels] * 2)
+            return F.conv2d(x, atoms, -(self.rotation @ self.mean), stride=2**self.levels)
         bands = packet(x, self.levels) - self.mean[:, None, None]
         return torch.einsum("kc,nchw->nkhw", self.rotation, bands)
 
     def _pixels(self, components: Tensor) -> Tensor:
+        if torch.compiler.is_compiling():
+            back = (self.rotation @ self._packets()).T
+            blocks = F.conv2d(components, back[:, :, None, None], self._packets().T @ self.mean)
+            return F.pixel_shuffle(blocks, 2**self.levels)
         bands = torch.einsum("kc,nkhw->nchw", self.rotation, components) + self.mean[:, None, None]
         return unpacket(bands, self.levels)
+
+    def _packets(self) -> Tensor:
+        """What a packet's band sees of a block's pixels, ``(K, 3 b b)``: orthogonal."""
+        return torch.from_numpy(packet_filters(self.levels, 3)).to(self.rotation).flatten(1)

@@ -64,7 +64,6 @@ def _kernel() -> Any:
     """Compiled at first use: importing numba costs more than most commands."""
     import numba
 
-    @numba.njit(fastmath=True, nogil=True, cache=True)  # type: ignore[untyped-decorator]
     def descend(
         x: Any, wanted: Any, cover: Any, columns: Any, beta: float, top: float, passes: int
     ) -> None:  # pragma: no cover
@@ -100,4 +99,10 @@ def _kernel() -> Any:
                 if not moved:
                     break
 
-    return descend
+    def compiled(cached: bool) -> Any:
+        return numba.njit(fastmath=True, nogil=True, cache=cached)(descend)
+
+    try:
+        return compiled(True)
+    except RuntimeError:  # neither the package's folder nor the user's cache can be written
+        return compiled(False)
