@@ -169,5 +169,5 @@ def tables(bench: Any, cards: Any) -> dict[str, Any]:
         "stego-detect": detect,
         "stego-plain": plain,
         "stego-cards": lambda: cards("stego"),
-        "stego-speed": lambda: bench("stego_dwt", "stego_photo", "stego_runtime", "stego_steps"),
+        "bench-stego": lambda: bench("stego_dwt", "stego_photo", "stego_runtime", "stego_steps"),
     }

@@ -1,4 +1,4 @@
-"""The Studio in a browser: its first page, a prediction of sem, energy with its sliders, a replay of alert."""
+"""The Studio in a browser: its first page, sem, energy with its sliders, a replay of alert, a photo in a photo."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WIDTH, MOST = 1280, 220_000
 
 
 def make(folder: Path) -> None:
-    """Start the Studio on a free port, drive a browser, write four pictures of its pages."""
+    """Start the Studio on a free port, drive a browser, write pictures of its pages."""
     from playwright.sync_api import sync_playwright
 
     browser = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -47,6 +47,12 @@ def make(folder: Path) -> None:
         when.press("Enter")
         page.mouse.move(2, 2)
         _shoot(page, folder / "studio-alert.png", _end(page.locator("#alert-expect").first))
+        _open(page, f"{address}/stego")
+        page.get_by_role("button", name="A rocket in a cat").first.click()
+        page.wait_for_selector("#stego-left", timeout=120_000)
+        page.wait_for_timeout(8000)
+        page.mouse.move(2, 2)
+        _shoot(page, folder / "studio-stego.png", _end(page.locator("#stego-hide-result .fs-facts").first))
         opened.close()
 
 

@@ -487,7 +487,11 @@ def test_exports_predict_the_same(subject: Subject, tmp_path: Path, format: str)
     model.use(None)
     for f in dataclasses.fields(mine):
         x, y = getattr(mine, f.name), getattr(theirs, f.name)
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) and x.dtype.kind in "iu":
+            # what lies between two whole numbers by less than the tolerance may fall on either side
+            assert x.shape == y.shape, f.name
+            assert (x != y).mean() <= 0.01, f.name
+        elif isinstance(x, np.ndarray):
             np.testing.assert_allclose(x, y, atol=1e-4, err_msg=f.name)
 
 

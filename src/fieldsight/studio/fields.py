@@ -10,7 +10,7 @@ any other number                number; where ``None`` is allowed a text, so tha
 tuple of ``Literal``            dropdown with several choices
 any other tuple                 text, values apart by commas
 ``str``                         text
-``str`` beside a ``NAME_file``   password: what is typed is never shown again
+``str`` that is a secret        password: what is typed is never shown again
 ``Path``                        upload: a server's path is never typed
 nested ``Config``               a closed section with its own fields
 =============================== ==========================================================
@@ -127,12 +127,8 @@ def plan(option: Option, default: Any, prefix: str = "", suggest: bool = False) 
 
 
 def hushed(cls: type[Config]) -> frozenset[str]:
-    """Names of options that hold a secret: texts that may also stand in a file, named by a twin ``NAME_file``.
-
-    Forms take them as passwords, and no command or snippet repeats them.
-    """
-    names = {o.name for o in options(cls)}
-    return frozenset(o.name for o in options(cls) if _inner(o.type)[0] is str and f"{o.name}_file" in names)
+    """Names of options that hold a secret: forms take them as passwords, and no command or snippet repeats them."""
+    return frozenset(o.name for o in options(cls) if o.setting.secret)
 
 
 def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = None) -> dict[str, Any]:
@@ -160,8 +156,8 @@ def changes(plans: Sequence[Plan], values: Sequence[Any], base: Config | None = 
             value = None
         if value is dataclasses.MISSING:
             continue
-        if one.kind == "password" and value is not None and (not isinstance(value, str) or value == "none"):
-            raise ConfigError(f"{one.name}: this can't be one, since it is no text or says that there is none.")
+        if one.kind == "password" and value is not None and not isinstance(value, str):
+            raise ConfigError(f"{one.name}: this can't be one, since it is no text.")
         try:
             final = coerce(value, one.option)
         except ValueError:

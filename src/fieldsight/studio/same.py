@@ -68,7 +68,7 @@ def _says_preset(spec: System, call: Call) -> bool:
 
 
 def _open(call: Call) -> dict[str, Any]:
-    """What was changed, with the name of a file in place of a password."""
+    """What was changed, with the name of a file in place of a password: an option ``NAME`` has a twin ``NAME_file``."""
     quiet = hushed(_options(call))
     return {f"{n}_file" if n in quiet else n: "FILE" if n in quiet else value for n, value in call.changes.items()}
 

@@ -258,7 +258,7 @@ def baseline_runs() -> dict[str, Callable[[Pair], Outcome]]:
 
         return one
 
-    names = ("lsb-4", "lsb-4+", "lsb-codec-2", "dwt-alpha", "dwt-svd")
+    names = ("lsb-4", "lsb-4+", "lsb-codec-2", "lsb-j2k-2", "dwt-alpha", "dwt-svd")
     return {name: run(METHODS[name]) for name in names if name in METHODS}
 
 
