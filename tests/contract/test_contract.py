@@ -238,10 +238,14 @@ def test_every_trainable_parameter_gets_a_gradient(subject: Subject) -> None:
 # ------------------------------------------------------------------------------------------- models as files
 
 
-def _same(a: Any, b: Any) -> bool:
+def _same(a: Any, b: Any, levels: int = 0) -> bool:
+    """Whether two predictions agree; whole numbers in pictures may differ by so many levels."""
     for f in dataclasses.fields(a):
         x, y = getattr(a, f.name), getattr(b, f.name)
-        if isinstance(x, np.ndarray):
+        if isinstance(x, np.ndarray) and levels and x.dtype.kind in "iu":
+            if x.shape != y.shape or np.abs(x.astype(int) - y).max() > levels:
+                return False
+        elif isinstance(x, np.ndarray):
             if not np.allclose(x, y, atol=1e-6, equal_nan=True):
                 return False
         elif isinstance(x, (int, float, str, tuple)) and x != y:
@@ -307,7 +311,8 @@ def test_pictures_come_in_every_form(subject: Subject, tmp_path: Path) -> None:
         json.dumps(found.to_dict(), allow_nan=False)
         if name != "odd size":
             reference = reference or found
-            assert _same(reference, found), name
+            # a system that gives a picture in the depth it came in rounds a deep one less
+            assert _same(reference, found, 8 if name == "16 bit" else 0), name
 
 
 def test_batch_equals_singles_and_bad_inputs_are_skipped(subject: Subject, tmp_path: Path) -> None:

@@ -271,10 +271,10 @@ class InvertibleNet(Codec):
     def settle(self, c: Tensor) -> Tensor:
         """Components ``(N, K, h, w)`` of a stego to pixels that a file can hold, with the carriers as they should be.
 
-        White skies and black shadows leave no room for what is added to them: clipping would take it away again, and
-        with it, measured, 6 dB of the secret. So the two demands, pixels in 0-1 and carriers unchanged, are met in
-        turn (projections onto convex sets); the components that carry nothing give way. The last round ends with the
-        carriers; what still lies outside 0-1 is little.
+        White skies and black shadows leave no room for what is added to them: clipping would take it away again. So
+        the two demands, pixels in 0-1 and carriers unchanged, are met in turn (projections onto convex sets); the
+        components that carry nothing give way. The last round ends with the carriers; what still lies outside 0-1 is
+        little. What it is worth is in the study ``shipped``.
         """
         k = self.swap.sent
         carriers = c[:, -k:]

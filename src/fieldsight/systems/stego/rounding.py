@@ -1,10 +1,10 @@
 """Rounding a stego picture to whole grey levels so that the secret suffers least.
 
 Rounding each pixel to its nearest level adds noise of 1/12 squared level to every component of a block, and revealing
-magnifies it: measured, it costs 5 dB of the secret. But a block of 8 x 8 has 192 values to round and 96 components
-that carry: which of two levels a pixel takes is a choice, and a good choice moves the noise to where nothing is
-carried. That is a search for a near lattice point (Babai 1986); coordinate descent from plain rounding finds one in a
-few passes, at next to no cost for the cover.
+magnifies it. But a block of 8 x 8 has 192 values to round and 96 components that carry: which of two levels a pixel
+takes is a choice, and a good choice moves the noise to where nothing is carried. That is a search for a near lattice
+point (Babai 1986); coordinate descent from plain rounding finds one in a few passes, at next to no cost for the cover.
+What it is worth is in the study ``shipped``.
 """
 
 from __future__ import annotations
