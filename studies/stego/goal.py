@@ -24,18 +24,20 @@ from fieldsight.systems.stego.data import PairItems
 from fieldsight.systems.stego.evaluate import evaluate_pairs, photo_pairs, run_pair, totals
 from fieldsight.systems.stego.predict import StegoModel
 
-SECONDS = 180.0
+SECONDS = 120.0
+#: The first held-out pairs, each with another cover: the paper's design takes seconds for one.
+PAIRS = 16
 SEEDS = (0, 1, 2)
 _INN = PRESETS["base"]
 
-#: Widths with the next larger number of weights than ours: 48 gives 1,406,310, banded 47 gives 1,414,818.
+#: The width with the next larger number of weights than ours: 48 gives 1,406,310 in both readings.
 DESIGNS: dict[str, StegoConfig] = {
     "inn": _INN,
     "paper, spatial": _INN.replace(
         arch="dwf2", crop=32, batch=4, lr=2e-3, net={"width": 48}, loss={"beta": 0.95, "domain": "dwt"}
     ),
-    "paper, banded, residual": _INN.replace(
-        arch="residual", crop=64, batch=4, lr=1e-3, net={"width": 47, "axes": "banded"},
+    "paper, literal": _INN.replace(
+        arch="dwf2", crop=32, batch=4, lr=2e-3, net={"width": 48, "axes": "literal"},
         loss={"beta": 0.95, "domain": "dwt"},
     ),
 }  # fmt: skip
@@ -81,7 +83,7 @@ def _pace(config: StegoConfig, model: StegoModel, loader: Loader) -> float:
 
 def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
     torch.set_num_threads(1)
-    pictures, held = train.gather_pictures(_INN, None), photo_pairs()
+    pictures, held = train.gather_pictures(_INN, None), photo_pairs(PAIRS)
     done = studies.Done("stego", "goal")
     rows: dict[str, list[dict[str, Any]]] = {}
     for name, config in DESIGNS.items():
@@ -105,7 +107,7 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
         "pictures": len(pictures[0]),
         "rows": rows,
         "gains_db": gains,
-        "control": "the paper's design in its best readings; what the linear start gives alone is in the study shipped",
+        "control": "both readings of the paper's design; what the linear start gives alone is in the study shipped",
         "equal_steps": "not equal: a step of the paper's design computes at every coefficient, ours at every block",
     }
 

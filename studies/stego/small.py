@@ -26,6 +26,9 @@ from fieldsight.systems.stego.train import gather_pictures, step_of, train_pair
 SEEDS = (0, 1, 2)
 BETAS = (0.25, 0.5, 1.0, 2.0, 4.0)
 
+#: Both ends of the grid once more, trained twice as long: a short run has hardly left what all weights share.
+LONGER = 500
+
 #: What is trained beside the preset itself: the three readings of the axes, and the paper's kin.
 KIN: dict[str, dict[str, Any]] = {
     "dwf2, spatial": {},
@@ -94,6 +97,12 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
             done.get({"beta": value, "seed": s}, partial(one, config.replace(seed=s), held)) for s in seeds
         ]
         progress.note(f"beta {value}: {_told(beta[str(value)])}")
+    ends: dict[str, Any] = {}
+    for value in (BETAS[0], BETAS[-1]):
+        config = base.replace(steps=LONGER, loss={"beta": value})
+        keys = [{"beta": value, "seed": s, "steps": LONGER} for s in seeds]
+        ends[str(value)] = [done.get(k, partial(one, config.replace(seed=k["seed"]), held)) for k in keys]
+        progress.note(f"beta {value}, {LONGER} steps: {_told(ends[str(value)])}")
     weights = [v for v in BETAS for _ in seeds]
     rank = {
         name: float(spearmanr(weights, [r[name] for v in BETAS for r in beta[str(v)]]).statistic)
@@ -108,6 +117,8 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
         "means": {name: _means(rows) for name, rows in kin.items()},
         "beta": beta,
         "beta_means": {v: _means(rows) for v, rows in beta.items()},
+        "ends": ends,
+        "ends_means": {v: _means(rows) for v, rows in ends.items()},
         "spearman_of_log_beta": rank,
         "control": "residual, baluja and the gain loss are trained alike; chance alone is the spread over seeds",
     }

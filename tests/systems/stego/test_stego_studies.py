@@ -71,7 +71,7 @@ def test_the_cpu_preset_learns() -> None:
 def test_beta_trades_the_cover_for_the_secret() -> None:
     """Acceptance 13: the same seed at both ends, and the rank over the whole grid."""
     found = record("small")
-    for low, high in zip(found["beta"]["0.25"], found["beta"]["4.0"], strict=True):
+    for low, high in zip(found["ends"]["0.25"], found["ends"]["4.0"], strict=True):
         assert high["stego_psnr"] >= low["stego_psnr"] + 3
         assert high["secret_ssim"] <= low["secret_ssim"] - 0.08
     assert found["spearman_of_log_beta"]["stego_psnr"] >= 0.9
