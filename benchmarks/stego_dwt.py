@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from typing import Any
 
 COMMAND = "python -m benchmarks stego_dwt"
@@ -97,7 +98,7 @@ def transforms() -> list[dict[str, Any]]:
         rows.append(
             row(
                 f"transform and inverse, {name}", *compared(times, "ours", "theirs"), goal=GOAL,
-                peer=f"PyWavelets {pywt.__version__}, {theirs}",
+                peer=f"PyWavelets {version('PyWavelets')}, {theirs}",
             )
         )  # fmt: skip
         if name == "haar":
