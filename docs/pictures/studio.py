@@ -52,7 +52,7 @@ def make(folder: Path) -> None:
         page.wait_for_selector("#stego-left", timeout=120_000)
         page.wait_for_timeout(8000)
         page.mouse.move(2, 2)
-        _shoot(page, folder / "studio-stego.png", _end(page.locator("#stego-hide-result .fs-facts").first))
+        _shoot(page, folder / "studio-stego.jpg", _end(page.locator("#stego-hide-result .fs-facts").first))
         opened.close()
 
 
@@ -74,6 +74,9 @@ def _shoot(page: Any, path: Path, below: float) -> None:
     page.screenshot(path=path, full_page=True)
     with Image.open(path) as full:
         picture = full.convert("RGB").crop((0, 0, full.width, min(full.height, round(below) + 8)))
+    if path.suffix == ".jpg":  # a page of photos: few colours would show as steps
+        picture.save(path, quality=85)
+        return
     picture.save(path, optimize=True)
     for colours in (256, 128, 64):
         if path.stat().st_size < MOST:
