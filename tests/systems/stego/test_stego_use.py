@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import fieldsight
+from fieldsight import progress
 from fieldsight.cli import main
 from fieldsight.data.images import read_image, write_image
 from fieldsight.engine.seed import rng_for
@@ -92,9 +93,17 @@ def test_lossless_formats_keep_it_and_lossy_ones_are_refused(model: Any, tmp_pat
     assert not (tmp_path / "a.jpg").exists()
     with pytest.raises(DataError, match="ends in"):
         check_target(tmp_path / "a.xyz", False)
-    (path,) = model.hide(picture(8), secret=picture(9), allow_lossy=True).save(tmp_path / "a.jpg")
+    told: list[str] = []
+    with progress.watching(None, told.append):
+        (path,) = model.hide(picture(8), secret=picture(9), allow_lossy=True).save(tmp_path / "a.jpg")
+    assert "lossy" in told[0]
     with pytest.raises(DataError, match="It is a JPEG"):
         model.reveal(path)
+
+
+def test_a_secret_that_is_shrunk_is_told(model: Any) -> None:
+    assert "shrunk from 300 x 200" in model.hide(picture(10), secret=picture(11, (200, 300))).facts["notes"][0]
+    assert "notes" not in model.hide(picture(10), secret=picture(11, (60, 80))).facts
 
 
 def test_tiles_make_no_seams(model: Any) -> None:

@@ -316,8 +316,16 @@ class StegoModel(Model):
             facts |= {"bytes": len(hidden.payload), "cells": how, "repaired": found.repaired if found else 0}
         elif revealed is not None:
             facts["secret_psnr"] = psnr_of(drawn, revealed)
-        if cover.notes:
-            facts["notes"] = list(cover.notes)
+        notes = list(cover.notes)
+        if hidden.picture is not None and any(
+            a > b for a, b in zip(hidden.picture.shape[:2], drawn.shape, strict=False)
+        ):
+            seen, room = hidden.picture.shape, drawn.shape
+            notes.append(
+                f"the secret is shrunk from {seen[1]} x {seen[0]} to fit {room[1]} x {room[0]}: small things are lost"
+            )
+        if notes:
+            facts["notes"] = notes
         eight = stego if stego.dtype == np.uint8 else np.round(stego / (cover.top / 255)).astype(np.uint8)
         preview = None if revealed is None else Revealed(revealed, None, "", {})
         return Stego(eight, cover.with_colour(stego), cover, preview, facts, options.details, options.allow_lossy)

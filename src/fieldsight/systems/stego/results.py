@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight import progress
 from fieldsight.data.files import atomic, write_json
 from fieldsight.data.images import resize, write_image
 from fieldsight.errors import ConfigError, DataError
@@ -70,7 +71,9 @@ class Stego(Prediction):
         path = target if named else target / Path(stem).with_suffix(".png")
         if not named and Path(stem).suffix:
             path = target / f"{stem}.png"
-        check_target(path, self.allow_lossy)
+        warning = check_target(path, self.allow_lossy)
+        if warning:
+            progress.note(f"warning: {path.name}: {warning}")
         written = [_write(path, self.saved_as.pixels())]
         if self.details:
             base = path.with_suffix("")
