@@ -10,7 +10,8 @@ from typing import Any, overload
 from fieldsight import progress
 from fieldsight.config import Config
 from fieldsight.data.folders import Item
-from fieldsight.errors import DataError
+from fieldsight.data.suffixes import IMAGE_SUFFIXES
+from fieldsight.errors import ConfigError, DataError
 from fieldsight.model import Model
 from fieldsight.predictions import Prediction
 
@@ -35,10 +36,10 @@ class Outcome:
 
 
 class Results(Sequence[Outcome]):
-    """Outcomes in the order of the inputs. Bad inputs are in it with their error."""
+    """Outcomes in the order of the inputs, bad inputs with their error; ``files`` are those about all of them."""
 
-    def __init__(self, outcomes: Sequence[Outcome]) -> None:
-        self.outcomes = list(outcomes)
+    def __init__(self, outcomes: Sequence[Outcome], files: Sequence[Path] = ()) -> None:
+        self.outcomes, self.files = list(outcomes), list(files)
 
     def __len__(self) -> int:
         return len(self.outcomes)
@@ -77,6 +78,7 @@ class Results(Sequence[Outcome]):
                 for o in self.outcomes
             ],
             "skipped": len(self.skipped),
+            **({"files": [str(f) for f in self.files]} if self.files else {}),
         }
 
     def lines(self) -> list[str]:
@@ -87,7 +89,7 @@ class Results(Sequence[Outcome]):
                 lines += [str(f) for f in outcome.files]
             elif outcome.prediction is not None:
                 lines += [f"{outcome.name}", *(f"  {line}" for line in outcome.prediction.lines())]
-        return lines
+        return [*lines, *(str(f) for f in self.files)]
 
 
 def predict(
@@ -107,6 +109,7 @@ def predict(
     verbs that do something else with the same inputs.
 
     Raises:
+        ConfigError: several inputs, and ``out`` names one picture.
         DataError: nothing to work on; the single input is bad; with ``strict``, the first bad one.
     """
     if action is None:
@@ -118,7 +121,7 @@ def predict(
         kept = outcomes[0].prediction
         assert kept is not None
         return kept
-    return Results(outcomes)
+    return Results(outcomes, model.conclude(outcomes, out) if out is not None and action is None else ())
 
 
 def run_all(
@@ -127,7 +130,8 @@ def run_all(
     """Like :func:`predict`, but a single input gives :class:`Results` too, its error inside: for the command line."""
     inputs, named = model.arrange(inputs, named)
     items = model.items(inputs)
-    return Results(list(_each(model, items, options, out, strict, named, keep=len(items) == 1 or out is None)))
+    outcomes = list(_each(model, items, options, out, strict, named, keep=len(items) == 1 or out is None))
+    return Results(outcomes, model.conclude(outcomes, out) if out is not None and len(items) > 1 else ())
 
 
 def _each(
@@ -141,6 +145,8 @@ def _each(
     action: Callable[[Any, Any], Prediction] | None = None,
 ) -> Iterator[Outcome]:
     act = action or model.predict_one
+    if out is not None and len(items) > 1 and out.suffix.lower() in IMAGE_SUFFIXES and not out.is_dir():
+        raise ConfigError(f"out: '{out}' names one picture, and there are {len(items)} inputs. Name a folder.")
     watched = progress.track(items, f"{model.system} {model.spec.main.name}") if len(items) > 1 else items
     for item in watched:
         try:

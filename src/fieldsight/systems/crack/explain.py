@@ -1,0 +1,240 @@
+"""Why the gate chose as it did, and what of its choices a person should check."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from fieldsight import predicting
+from fieldsight.data.files import write_json
+from fieldsight.data.images import write_image
+from fieldsight.errors import ConfigError
+from fieldsight.predictions import Picture, Prediction, Table, beside, heat
+from fieldsight.systems.crack import review
+from fieldsight.systems.crack.inference import gate_view, iou, probability
+from fieldsight.systems.crack.mixing import select, softmax
+from fieldsight.systems.crack.nets.gate import Gate
+from fieldsight.systems.crack.oof import Table as Oof
+from fieldsight.systems.crack.options import ExplainOptions, PredictOptions
+from fieldsight.systems.crack.photo import Photo
+from fieldsight.systems.crack.predict import CrackModel
+from fieldsight.systems.crack.sample import MaskArray, Sample
+
+#: Dimensions that are kept of a training photo's embedding.
+KEPT = 16
+
+#: Miscoverage of the set of experts that holds the best one.
+ALPHA = 0.1
+
+
+@dataclass(frozen=True)
+class Explanation(Prediction):
+    """One photo's route.
+
+    Attributes:
+        picture: what the gate saw, ``(H, W, 3)`` uint8.
+        attention: Grad-CAM of the chosen expert's logit on it, ``(H, W)`` float32 in 0-1.
+        experts: names.
+        weights: the gate's weights ``(M,)``.
+        chosen: names of the experts that are mixed.
+        nearest: training photos that look most alike to the gate, with their out-of-fold scores.
+        facts: entropy of the weights, the set of experts that holds the best one.
+    """
+
+    picture: Picture
+    attention: NDArray[np.float32]
+    experts: tuple[str, ...]
+    weights: NDArray[np.float32]
+    chosen: tuple[str, ...]
+    nearest: Table
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def save(self, folder: str | Path, stem: str | Path = "route") -> list[Path]:
+        """Write the drawing as PNG and the rest as JSON."""
+        base = Path(folder) / stem
+        return [
+            write_image(base.with_name(f"{base.name}_route.png"), self.draw()),
+            write_json(base.with_name(f"{base.name}_route.json"), self.to_dict()),
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Weights, choice, neighbours."""
+        return {
+            "weights": {e: round(float(w), 4) for e, w in zip(self.experts, self.weights, strict=True)},
+            "chosen": list(self.chosen),
+            **self.facts,
+            "nearest": [dict(row) for row in self.nearest.rows],
+        }
+
+    def draw(self) -> Picture:
+        """What the gate saw, and where it looked."""
+        shade = 0.45 * self.picture + 0.55 * heat(self.attention, 0.0, 1.0)
+        return beside([self.picture, np.clip(shade, 0, 255).astype(np.uint8)])
+
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
+        """Weights in words, then the neighbours."""
+        facts = {e: f"{w:.0%}{' (used)' if e in self.chosen else ''}" for e, w in zip(self.experts, self.weights, strict=True)}
+        facts.update({k.replace("_", " "): str(v) for k, v in self.facts.items()})
+        return facts, (self.nearest,)
+
+
+def explain(model: CrackModel, inputs: Any, out: Path | None, options: ExplainOptions, strict: bool) -> Any:
+    """The verb: weights, Grad-CAM of the gate, nearest training photos with their out-of-fold rows.
+
+    Raises:
+        ConfigError: the model has no gate.
+    """
+    if "gate" not in model.networks:
+        raise ConfigError("This model has one expert and no gate: there is no choice to explain.")
+    return predicting.predict(
+        model, inputs, PredictOptions(), out, strict, {}, action=lambda value, _: explain_one(model, value, options)
+    )
+
+
+def explain_one(model: CrackModel, photo: Photo, options: ExplainOptions) -> Explanation:
+    """Explain one photo's route."""
+    view = gate_view(photo.small(), model.config).to(model.device)
+    gate = model.networks["gate"]
+    assert isinstance(gate, Gate)
+    logits, attention, embedding = grad_cam(gate, view)
+    weights = torch.softmax(logits / model.config.mix.temperature, dim=0).numpy()
+    selection = select(weights[None], **model.mixing(PredictOptions())).weights[0]
+    picture = photo.small_for(tuple(view.shape[2:]))  # type: ignore[arg-type]
+    height, width = picture.shape[:2]
+    facts: dict[str, Any] = {"entropy": round(float(review.gate_doubt(weights[None])[0]), 4), **expert_set(model, weights)}
+    return Explanation(
+        picture, attention[:height, :width], model.names, weights,
+        tuple(n for n, w in zip(model.names, selection, strict=True) if w > 0),
+        nearest(model, embedding, options.neighbours), facts,
+    )  # fmt: skip
+
+
+def grad_cam(gate: Gate, view: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.float32], NDArray[np.float32]]:
+    """Logits ``(M,)``, Grad-CAM ``(H, W)`` of the greatest one in 0-1, and the embedding (Selvaraju et al. 2017)."""
+    gate.eval()
+    with torch.enable_grad():
+        maps = gate.maps(view).detach().requires_grad_(True)
+        features = maps.mean(dim=(2, 3))
+        logits = gate.head(features)[0]
+        (gradient,) = torch.autograd.grad(logits.max(), maps)
+    cam = F.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps.detach()).sum(dim=1, keepdim=True))
+    cam = F.interpolate(cam, view.shape[2:], mode="bilinear", align_corners=False)[0, 0]
+    scaled = cam / cam.max().clamp(min=1e-12)
+    return logits.detach().cpu(), scaled.cpu().numpy(), features.detach()[0].cpu().numpy()
+
+
+# ------------------------------------------------------------------------------------ what training leaves
+
+
+def neighbours(model: CrackModel, samples: Sequence[Sample], table: Oof) -> dict[str, Any]:
+    """Embeddings of the training photos, reduced to :data:`KEPT` dimensions, with their out-of-fold rows."""
+    gate = model.networks["gate"]
+    assert isinstance(gate, Gate)
+    by_id = {s.id: s for s in samples}
+    rows = [r for r in table.rows if r.id in by_id]
+    found = []
+    for row in rows:
+        with torch.inference_mode():
+            view = gate_view(by_id[row.id].image(), model.config).to(model.device)
+            found.append(gate.features(view)[0].cpu().numpy())
+    features = np.stack(found).astype(np.float64)
+    mean = features.mean(axis=0)
+    _, _, axes = np.linalg.svd(features - mean, full_matrices=False)
+    axes = axes[:KEPT]
+    return {
+        "mean": np.round(mean, 5).tolist(),
+        "axes": np.round(axes, 5).tolist(),
+        "points": np.round((features - mean) @ axes.T, 4).tolist(),
+        "ids": [r.id for r in rows],
+        "domains": [r.domain for r in rows],
+        "experts": list(table.experts),
+        "scores": [[_plain(r.scores[e]) for e in table.experts] for r in rows],
+    }
+
+
+def nearest(model: CrackModel, embedding: NDArray[Any], count: int) -> Table:
+    """The training photos whose embeddings lie nearest, with their out-of-fold scores."""
+    kept = model.artefacts.get("neighbours")
+    if not kept or not count:
+        return Table({}, [], "nearest training photos")
+    point = (embedding - np.array(kept["mean"])) @ np.array(kept["axes"]).T
+    distance = np.linalg.norm(np.array(kept["points"]) - point, axis=1)
+    rows = []
+    for k in np.argsort(distance, kind="stable")[:count]:
+        scores = dict(zip(kept["experts"], kept["scores"][k], strict=True))
+        rows.append({"photo": kept["ids"][k], "surface": kept["domains"][k], "distance": round(float(distance[k]), 3), **scores})
+    columns = {"photo": "", "surface": "", "distance": "", **dict.fromkeys(kept["experts"], "IoU")}
+    return Table(columns, rows, "nearest training photos, with their out-of-fold IoU")
+
+
+def calibrate(model: CrackModel, samples: Sequence[Sample], table: Oof) -> dict[str, Any]:
+    """From validation photos: the expert sets' threshold, and which signs of doubt are usual there."""
+    weights, scores, apart = [], [], []
+    for sample in samples:
+        seen = look(model, sample)
+        weights.append(seen.weights)
+        scores.append([iou(m >= 0.5, seen.truth) for m in seen.maps])
+        ran = select(seen.weights[None], **model.mixing(PredictOptions())).run[0]
+        apart.append(review.disagreement(seen.maps, ran))
+    w, s = np.array(weights), np.array(scores)
+    sets = review.ExpertSets.calibrate(w, s, ALPHA, [sample.group for sample in samples])
+    return {
+        "sets": sets.to_dict(),
+        "disagreement": [round(v, 4) for v in sorted(v for v in apart if not np.isnan(v))],
+        "doubt": [round(float(v), 4) for v in np.sort(review.gate_doubt(w))],
+        "set_size": sorted(int(v) for v in sets.members(w).sum(axis=1)),
+        "val_iou": {n: round(float(v), 5) for n, v in zip(model.names, s.mean(axis=0), strict=True)},
+        "oof_iou": {n: round(v, 5) for n, v in table.means().items()},
+    }
+
+
+@dataclass(frozen=True)
+class Seen:
+    """All that the pool says of a photo whose truth is known.
+
+    Attributes:
+        sample: the photo.
+        truth: its mask.
+        weights: the gate's, ``(M,)``.
+        maps: of all experts, ``(M, H, W)``.
+    """
+
+    sample: Sample
+    truth: MaskArray
+    weights: NDArray[np.float64]
+    maps: NDArray[np.float32]
+
+
+def look(model: CrackModel, sample: Sample) -> Seen:
+    """Run the gate and every expert on a photo in one piece."""
+    picture = sample.image()
+    maps = [
+        probability(model.networks[n], picture, model.config) if n in model.config.pool else model.external_map(n, sample)
+        for n in model.names
+    ]
+    if "gate" not in model.networks:
+        return Seen(sample, sample.mask(), np.ones(1), np.stack(maps))
+    with torch.inference_mode():
+        logits = model.networks["gate"](gate_view(picture, model.config).to(model.device))[0].cpu().numpy()
+    return Seen(sample, sample.mask(), softmax(logits[None], model.config.mix.temperature)[0], np.stack(maps))
+
+
+def expert_set(model: CrackModel, weights: NDArray[Any]) -> dict[str, Any]:
+    """The set of experts that holds the best one, with its guarantee; empty where the model was not calibrated."""
+    kept = model.artefacts.get("routing")
+    if not kept:
+        return {}
+    sets = review.ExpertSets.from_dict(kept["sets"])
+    inside = sets.members(np.asarray(weights)[None])[0]
+    return {"expert_set": [n for n, held in zip(model.names, inside, strict=True) if held], "set_level": 1 - sets.alpha}
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
