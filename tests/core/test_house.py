@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import zipfile
 from pathlib import Path
@@ -102,6 +103,12 @@ def test_every_flag_is_written_down(root: Path) -> None:
     path = root / "tests" / "core" / "flags.json"
     listed = json.loads(path.read_text())
     assert found == listed, f"if this is meant, write it down: {json.dumps(found, indent=1)}"
+
+
+def test_no_test_imports_a_conftest(root: Path) -> None:
+    """There are several of that name: which one is found depends on what else runs."""
+    wrong = [p for p in (root / "tests").rglob("*.py") if re.search(r"^(import|from) conftest\b", p.read_text(), re.M)]
+    assert not wrong
 
 
 def test_public_names_are_exactly_these() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import toys
+from hostile import bomb
 
 from fieldsight import registry
 from fieldsight.data.gds import write_polygons
@@ -107,17 +108,3 @@ def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "text.gds").write_text("no layout either")
     bomb(folder / "bomb.png")
     return folder
-
-
-def bomb(path: Path) -> None:
-    """A picture of a few kilobytes that claims to be 60,000 pixels a side."""
-    import struct
-    import zlib
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    side = 60_000
-    rows = zlib.compress(b"\0" * (side // 8 + 1) * 64)
-    header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
-    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b""))

@@ -9,14 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import conftest
 import gradio as gr
 import numpy as np
 import pytest
+from hostile import bomb
 from PIL import Image
 
 import fieldsight
 from fieldsight import registry
+from fieldsight.config import options
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.report.html import Report
 from fieldsight.studio import api, same
@@ -24,6 +25,7 @@ from fieldsight.studio.context import Call, PageContext
 from fieldsight.studio.fields import changes, hushed, plan_all
 from fieldsight.studio.jobs import Jobs
 from fieldsight.studio.models import Models
+from fieldsight.studio.pages import draw_page
 from fieldsight.studio.results import Shelf, views_of
 from fieldsight.studio.tab import _fill, _run
 from fieldsight.systems.stego import secret as secrets
@@ -57,7 +59,7 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "words.png").write_text("no picture")
     (folder / "short.png").write_bytes((folder / "cover.png").read_bytes()[:2000])
     (folder / "empty.png").write_bytes(b"")
-    conftest.bomb(folder / "bomb.png")
+    bomb(folder / "bomb.png")
     Image.fromarray(cover).convert("L").save(folder / "grey.png")
     Image.fromarray(cover).convert("CMYK").save(folder / "cmyk.jpg", quality=95)
     frames = [Image.fromarray(np.roll(cover, 9 * n, 1)) for n in range(3)]
@@ -268,6 +270,21 @@ def test_hide_attack_and_reveal_by_the_page(hiding: Page, revealing: Page, sent:
     again = revealing.context.shelf.get(found["key"])
     assert again is not None
     assert [p.name for p in again.files] == ["came.png"]  # written once, not twice
+
+
+def test_what_says_nothing_here_is_not_shown(hiding: Page, revealing: Page, sent: Path) -> None:
+    assert [f.plan.name for f in hiding.tab.left.fields if "lossy" in f.plan.name] == []
+    assert {f.plan.name for f in hiding.tab.left.fields} == {o.name for o in options(HideOptions)} - {"allow_lossy"}
+    notice = registry.get("stego").notice.partition(":")[0]
+    cover, secret = hiding.upload(sent, "grey.png", "secret.png")
+    updates = hiding.press(cover=[cover], secret=secret)
+    assert notice not in str(updates["head"])  # it stands over the page
+    told = hiding.happens["opened"](updates["key"], 0, "", None)[0]
+    assert (str(updates["head"]) + told).lower().count("it is grey") == 1
+    with gr.Blocks() as blocks:
+        draw_page(dataclasses.replace(hiding.context, spec=registry.get("stego")))
+    page = [str(b.value) for b in blocks.blocks.values() if isinstance(b, gr.HTML)]
+    assert sum(notice in text for text in page) == 1
 
 
 def test_nothing_hidden_is_told_calmly(revealing: Page, sent: Path) -> None:

@@ -131,6 +131,7 @@ class PageContext:
         suggest: Sequence[str] = (),
         own_picture: bool = False,
         calm: bool = False,
+        without: Sequence[str] = (),
     ) -> VerbTab:
         """Draw the generated tab of a verb inside the present Gradio block.
 
@@ -141,10 +142,11 @@ class PageContext:
             own_picture: True where the page draws the picture itself; it is then left alone here.
             calm: True where "nothing is there" is an answer and no fault: what is wrong with an input is then told
                 without alarm.
+            without: options that say nothing on a page; they get no field and keep their defaults.
         """
         from fieldsight.studio.tab import draw_tab
 
-        return draw_tab(self, self.spec.verb(verb), shown, suggest, own_picture, calm)
+        return draw_tab(self, self.spec.verb(verb), shown, suggest, own_picture, calm, without)
 
     def endpoint(self, verb: str, inputs: Sequence[Input]) -> None:
         """Let programs call a verb that has no generated tab; what has one can be called anyway.

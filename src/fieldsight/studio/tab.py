@@ -104,7 +104,13 @@ class VerbTab:
 
 
 def draw_tab(
-    context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], own_picture: bool, calm: bool
+    context: PageContext,
+    verb: Verb,
+    shown: Sequence[str],
+    suggest: Sequence[str],
+    own_picture: bool,
+    calm: bool,
+    without: Sequence[str] = (),
 ) -> VerbTab:
     """Draw the tab of a verb and connect it; see :meth:`PageContext.tab`."""
     import gradio as gr
@@ -112,7 +118,7 @@ def draw_tab(
     name = f"{context.spec.id}-{verb.name}"
     with gr.Row(elem_classes="fs-halves"):
         with gr.Column(scale=5, min_width=300, elem_classes="fs-left"):
-            left = _left(context, verb, shown, suggest, name)
+            left = _left(context, verb, shown, suggest, without, name)
         with gr.Column(scale=8, min_width=300, elem_classes="fs-right", elem_id=f"{name}-result"):
             right = _right(verb, bool(left.examples))
     tab = VerbTab(verb, left, right, calm)
@@ -123,7 +129,9 @@ def draw_tab(
 # ------------------------------------------------------------------------------------------------ what is drawn
 
 
-def _left(context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], name: str) -> Left:
+def _left(
+    context: PageContext, verb: Verb, shown: Sequence[str], suggest: Sequence[str], without: Sequence[str], name: str
+) -> Left:
     import gradio as gr
 
     spec, options = context.spec, registry.load(verb.options)
@@ -136,7 +144,8 @@ def _left(context: PageContext, verb: Verb, shown: Sequence[str], suggest: Seque
     with gr.Row(elem_classes="fs-actions"):
         run = gr.Button(verb_title(verb), variant="primary", size="lg", elem_id=f"{name}-run")
         stop = gr.Button("Stop", size="lg", interactive=False, elem_classes="fs-stop", elem_id=f"{name}-stop")
-    fields = draw(options, plan_all(options, base_of(spec, verb), suggest), shown)
+    plans = [p for p in plan_all(options, base_of(spec, verb), suggest) if p.name not in without]
+    fields = draw(options, plans, shown)
     return Left(inputs, builtin, note, examples, model, preset, run, stop, fields)
 
 
@@ -373,8 +382,9 @@ def _refill(context: PageContext, tab: VerbTab, preset: str) -> list[Any]:
 def _plans(context: PageContext, tab: VerbTab, preset: str) -> list[Plan]:
     """The tab's fields as they stand at a preset."""
     options: type[Config] = registry.load(tab.verb.options)
-    suggest = [f.plan.name for f in tab.left.fields if f.plan.kind == "suggest"]
-    return plan_all(options, base_of(context.spec, tab.verb, preset), suggest)
+    drawn = {f.plan.name: f.plan.kind for f in tab.left.fields}
+    suggest = [name for name, kind in drawn.items() if kind == "suggest"]
+    return [p for p in plan_all(options, base_of(context.spec, tab.verb, preset), suggest) if p.name in drawn]
 
 
 def _offer(context: PageContext) -> Any:

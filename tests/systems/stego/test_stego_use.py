@@ -106,6 +106,41 @@ def test_a_secret_that_is_shrunk_is_told(model: Any) -> None:
     assert "notes" not in model.hide(picture(10), secret=picture(11, (60, 80))).facts
 
 
+def test_notes_are_told_once_on_the_command_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    frames = [Image.fromarray(picture(47 + n)).convert("L") for n in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    Image.fromarray(picture(45)).convert("CMYK").save(tmp_path / "cmyk.jpg", quality=95)
+    write_image(tmp_path / "grey.png", picture(10)[..., 1])
+    write_image(tmp_path / "wide.png", picture(11, (200, 300)))
+    write_image(tmp_path / "good.png", picture(11, (64, 64)))
+    asked = {
+        ("moving.gif", "good.png"): "it has 3 frames", ("cmyk.jpg", "good.png"): "its colours are CMYK",
+        ("grey.png", "good.png"): "it is grey", ("good.png", "wide.png"): "shrunk from 300 x 200",
+        ("good.png", "good.png"): "",
+    }  # fmt: skip
+    for (cover, secret), words in asked.items():
+        for out in (["--out", str(tmp_path / "out.png")], []):
+            assert main(["stego", "hide", str(tmp_path / cover), str(tmp_path / secret), *out]) == 0
+            told = capfd.readouterr()
+            warned = [line for line in told.err.splitlines() if line.startswith("warning: ")]
+            assert len(warned) == bool(words), told.err
+            assert all(words in line and cover in line for line in warned)
+            assert not words or words not in told.out
+    assert main(["stego", "hide", str(tmp_path / "grey.png"), str(tmp_path / "good.png"), "--quiet"]) == 0
+    assert "grey" not in capfd.readouterr().err
+
+
+def test_eight_bits_of_a_deep_cover_are_a_stego_too(model: Any) -> None:
+    cover, secret = picture(5), picture(6)
+    found = model.hide(cover.astype(np.uint16) * 257, secret=secret)
+    assert np.array_equal(found.picture, model.hide(cover, secret=secret).picture)
+    assert found.saved_as.colour.dtype == np.uint16
+    fine, eight = (model.reveal(p).picture for p in (found.saved_as.colour, found.picture))
+    assert image.psnr(secret, eight, 255) > image.psnr(secret, fine, 255) - 1.5
+
+
 def test_tiles_make_no_seams(model: Any) -> None:
     cover, secret = picture(10, (168, 208)), picture(11, (168, 208))
     whole = model.hide(cover, secret=secret, tile=1024)
@@ -285,6 +320,22 @@ def test_cover_and_secret_side_by_side_and_folder_by_folder(tmp_path: Path, caps
     assert "There is no secret" in capsys.readouterr().err
     assert main(["stego", "hide", str(covers[0]), str(covers[1]), "--out", str(tmp_path / "o.jpg")]) == 3
     assert main(["stego", "reveal", str(covers[0])]) == 3
+
+
+def test_several_results_are_not_written_into_one_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for n in range(2):
+        write_image(tmp_path / "covers" / f"{n}.png", picture(50 + n, (96, 96)))
+    write_image(tmp_path / "s.png", picture(60, (64, 64)))
+    hide = ["stego", "hide", str(tmp_path / "covers"), "--secret", str(tmp_path / "s.png"), "--out"]
+    assert main([*hide, str(tmp_path / "one.png")]) == 2
+    assert "names one picture, and there are 2 inputs" in capsys.readouterr().err
+    assert main([*hide, str(tmp_path / "many")]) == 0
+    for name in ("one.png", "one.txt"):
+        assert main(["stego", "reveal", str(tmp_path / "many"), "--out", str(tmp_path / name)]) == 2
+        assert "2 pictures. Name a folder" in capsys.readouterr().err
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["covers", "many", "s.png"]
+    (tmp_path / "some.v2").mkdir()  # a folder that is there may have any name
+    assert main(["stego", "reveal", str(tmp_path / "many"), "--out", str(tmp_path / "some.v2")]) == 0
 
 
 def test_parts_share_the_networks(model: Any) -> None:

@@ -30,7 +30,7 @@ from fieldsight.systems.stego.carrier import Carrier
 from fieldsight.systems.stego.channel import read_mark
 from fieldsight.systems.stego.config import PRESETS
 from fieldsight.systems.stego.detect import Scored, detect, judge, learning_pairs, mark_detector
-from fieldsight.systems.stego.evaluate import Pair
+from fieldsight.systems.stego.evaluate import Pair, folder_pairs
 from fieldsight.systems.stego.options import AttackOptions, DetectOptions, HideOptions
 from fieldsight.systems.stego.predict import StegoModel
 from fieldsight.systems.stego.secret import Secret
@@ -260,6 +260,43 @@ def test_attack_on_a_folder(model: StegoModel, tmp_path: Path) -> None:
     assert "val" in found.on or "test" in found.on
     with pytest.raises(DataError, match="no folder"):
         attack(model, tmp_path / "none", AttackOptions())
+
+
+def test_pairs_of_a_folder_are_spread_over_its_classes(tmp_path: Path) -> None:
+    for kind in "abc":
+        write_image(tmp_path / "train" / kind / "0.png", picture(ord(kind), 32))
+        for n in range(3):
+            write_image(tmp_path / "val" / kind / f"{n}.png", picture(10 * ord(kind) + n, 32))
+    few = folder_pairs(tmp_path, "val", 2, 32)
+    assert [p.id for p in few] == ["val/a/0", "val/b/0"]
+    assert np.array_equal(few[1].secret, photos.square(picture(10 * ord("c"), 32), 32))
+    assert [p.id for p in folder_pairs(tmp_path, "val", 4, 32)] == ["val/a/0", "val/a/1", "val/b/0", "val/b/2"]
+    for count in (0, 9, 50):  # all of them, the first one is the last one's secret
+        assert [p.id for p in folder_pairs(tmp_path, "val", count, 32)] == [
+            f"val/{k}/{n}" for k in "abc" for n in range(3)
+        ]
+    assert len({p.id for p in folder_pairs(tmp_path, "val", 8, 32)}) == 8
+
+
+def test_what_was_compared_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        for n in range(4):
+            write_image(tmp_path / split / "a" / f"{n}.png", picture(n + 9 * ord(split[0]), 32))
+    asked = ["stego", "evaluate", str(tmp_path), "--pairs", "2", "--size", "32", "--quiet"]
+    assert main(asked) == 0
+    plain = capsys.readouterr().out
+    assert plain.count("2 pairs") == 1
+    assert "lsb-4" not in plain
+    assert main([*asked, "--baselines", "--against", "base"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(plain)
+    rows = {line.split()[0]: line.split()[1:] for line in told[len(plain) :].splitlines() if line}
+    assert {"lsb-4", "lsb-codec-2", "dwt-svd", "base"} <= set(rows)
+    assert all(float(a) > 0 for name in ("lsb-4", "base") for a in rows[name])
+    assert main([*asked, "--baselines", "--json"]) == 0
+    (methods,) = json.loads(capsys.readouterr().out)["compared"].values()
+    assert methods[1]["method"] == "lsb-4"
+    assert methods[1]["stego_psnr"] == pytest.approx(float(rows["lsb-4"][0]), abs=0.01)
 
 
 # ------------------------------------------------------------------------------------------------------ judging

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,15 +16,16 @@ from fieldsight import progress, registry
 from fieldsight.errors import DataError
 from fieldsight.metrics import image
 from fieldsight.metrics.items import PerItem
-from fieldsight.metrics.stats import bootstrap, holm, paired
+from fieldsight.metrics.stats import bootstrap
 from fieldsight.model import load
 from fieldsight.predictions import Table, beside
 from fieldsight.report import plots
 from fieldsight.report.card import Card
 from fieldsight.report.energy import energy_line
-from fieldsight.report.evaluation import Evaluation
 from fieldsight.run import Run, command_line, commit, now, versions
 from fieldsight.systems.stego import photos
+from fieldsight.systems.stego.compare import COMPARED as COMPARED
+from fieldsight.systems.stego.compare import Measured, ranking
 from fieldsight.systems.stego.data import draw_pictures
 from fieldsight.systems.stego.folders import load_pictures, read_pictures
 from fieldsight.systems.stego.options import EvaluateOptions
@@ -35,9 +36,6 @@ Picture = NDArray[np.uint8]
 
 #: First seed of drawn test pictures; see studies/stego/heldout.toml.
 HELD_OUT_SEED = 900_000
-
-#: Metrics compared between two ways, pair by pair.
-COMPARED = ("stego_psnr", "stego_ssim", "secret_psnr", "secret_ssim")
 
 
 @dataclass(frozen=True)
@@ -88,11 +86,22 @@ def drawn_pairs(count: int, size: int, seed: int = HELD_OUT_SEED) -> list[Pair]:
 
 
 def folder_pairs(root: Path, split: str, count: int, size: int) -> list[Pair]:
-    """Pairs of a data folder: every picture of a split is a cover, the next one its secret."""
+    """Pairs of a data folder: every picture of a split is a cover, the next one its secret.
+
+    Args:
+        root: the folder.
+        split: ``train``, ``val`` or ``test``.
+        count: number of pairs, spread evenly over the split, whose first pictures are often of one class; 0 takes all.
+        size: pixels a side of the squares.
+
+    Raises:
+        DataError: fewer than two pictures, or what :func:`~fieldsight.systems.stego.folders.list_pictures` raises.
+    """
     found = read_pictures(root, split)
     if len(found) < 2:
         raise DataError(f"'{root}' has {len(found)} pictures in the split '{split}'; two make a pair.")
-    found = found[: count + 1] if count else found
+    if count and count + 1 < len(found):
+        found = [found[n * len(found) // (count + 1)] for n in range(count + 1)]
     squares = [photos.square(p, size) for p in load_pictures(found)]
     turns = range(min(count or len(found), len(found)))
     return [
@@ -179,7 +188,7 @@ def totals(items: PerItem) -> dict[str, float]:
 # --------------------------------------------------------------------------------------------- the verb
 
 
-def evaluate(model: StegoModel, data: Path | None, options: EvaluateOptions) -> Evaluation:
+def evaluate(model: StegoModel, data: Path | None, options: EvaluateOptions) -> Measured:
     """The verb: measure on a data folder, on the held-out photos, or on drawn pictures.
 
     Raises:
@@ -188,21 +197,24 @@ def evaluate(model: StegoModel, data: Path | None, options: EvaluateOptions) -> 
     pairs, on = choose(model, data, options)
     items, kept = evaluate_pairs(lambda p: run_pair(model, p), pairs, keep=options.pictures)
     metrics = totals(items)
-    tables = [extremes(items)]
-    if options.against:
-        tables.insert(0, comparison(items, load("stego", options.against, device=str(model.device)), pairs))
+    compared = []
     if options.baselines:
-        tables.insert(0, against_baselines(items, model, pairs))
+        compared.append(against_baselines(items, model, pairs))
+    if options.against:
+        compared.append(comparison(items, load("stego", options.against, device=str(model.device)), pairs))
+    facts = {"arch": model.config.arch, "beta": model.config.loss.beta, "size": pairs[0].cover.shape[0]}
+    if compared:
+        facts["compared"] = {table.title: table.to_dict()["rows"] for table in compared}
     warnings = [] if data is not None or "photos" in on else ["drawn pictures: real photos give other numbers"]
-    return Evaluation(
+    return Measured(
         spec=model.spec,
         metrics={m.name: metrics[m.name] for m in model.spec.metrics if m.name in metrics},
         items=items,
         on=on,
-        tables=tuple(tables),
+        tables=(*compared, extremes(items)),
         plots=_plots(items),
         pictures={k.pair.id: strip(k) for k in kept},
-        facts={"arch": model.config.arch, "beta": model.config.loss.beta, "size": pairs[0].cover.shape[0]},
+        facts=facts,
         warnings=tuple(warnings),
     )
 
@@ -262,35 +274,10 @@ def baseline_runs() -> dict[str, Callable[[Pair], Outcome]]:
     return {name: run(METHODS[name]) for name in names if name in METHODS}
 
 
-def ranking(found: Mapping[str, PerItem]) -> Table:
-    """Ways side by side: means with intervals over covers; p of Wilcoxon's test against the first, Holm-adjusted."""
-    names = list(found)
-    first = found[names[0]].by_group()
-    tests = {
-        f"{name}/{metric}": paired(first.column(metric), found[name].by_group().column(metric)).p
-        for name in names[1:]
-        for metric in COMPARED
-    }
-    adjusted = holm(tests) if tests else {}
-    rows = []
-    for name in names:
-        items = found[name]
-        row: dict[str, Any] = {"method": name, "pairs": len(items)}
-        for metric in COMPARED:
-            estimate = bootstrap(items.column(metric), items.groups())
-            digits = 2 if metric.endswith("psnr") else 4
-            row[metric] = round(estimate.value, digits)
-            row[f"{metric} interval"] = f"{estimate.low:.{digits}f} to {estimate.high:.{digits}f}"
-        row["largest p"] = max((adjusted[f"{name}/{m}"] for m in COMPARED), default=None) if name != names[0] else None
-        row["equal"] = items.summary("secret_psnr").empty
-        rows.append(row)
-    return Table(dict.fromkeys(rows[0], ""), rows, "Ways to hide on the same pairs")
-
-
 def comparison(items: PerItem, other: StegoModel, pairs: Sequence[Pair]) -> Table:
     """A second model on the same pairs."""
     theirs, _ = evaluate_pairs(lambda p: run_pair(other, p), pairs, f"measuring {other.source}")
-    return ranking({"this model": items, other.source: theirs})
+    return ranking({"this model": items, other.source: theirs}, "Two models on the same pairs")
 
 
 # ------------------------------------------------------------------------------------------------ drawing

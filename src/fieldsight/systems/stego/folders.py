@@ -47,7 +47,6 @@ IMAGENETTE = {
     "n03445777": "golf ball", "n03888257": "parachute",
 }  # fmt: skip
 
-_LINNAEUS = re.compile(r"Linnaeus 5 (\d+)X\1")
 _DIV2K = {"DIV2K_train_HR": "train", "DIV2K_valid_HR": "val"}
 
 

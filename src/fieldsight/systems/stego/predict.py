@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from fieldsight import progress
 from fieldsight.data import tiling
 from fieldsight.data.folders import Item, gather
+from fieldsight.data.images import to_uint8
 from fieldsight.data.suffixes import IMAGE_SUFFIXES
 from fieldsight.engine.seed import torch_seed
 from fieldsight.errors import ConfigError, DataError
@@ -23,6 +24,7 @@ from fieldsight.systems.stego import secret as secrets
 from fieldsight.systems.stego.carrier import Carrier
 from fieldsight.systems.stego.channel import Reading
 from fieldsight.systems.stego.config import StegoConfig
+from fieldsight.systems.stego.graphs import Both, Hiding, Revealing
 from fieldsight.systems.stego.invertible import InvertibleNet
 from fieldsight.systems.stego.model import Baluja, Codec, HidingNet, RevealingNet, WaveletFusion
 from fieldsight.systems.stego.options import HideOptions, KeyOptions, RevealOptions
@@ -50,43 +52,6 @@ class Couple:
 
     cover: Any
     secret: Any
-
-
-class Both(nn.Module):
-    """Hiding and revealing in a row, for exports: no rounding between, so that runtimes can be compared."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__()
-        self.codec = codec
-
-    def forward(self, cover: Tensor, secret: Tensor) -> tuple[Tensor, Tensor]:
-        """Pixels ``(N, 3, H, W)`` in 0-1 to stego and revealed pixels."""
-        found = self.codec(cover, secret)
-        return found["stego"], found["revealed"]
-
-
-class Hiding(nn.Module):
-    """Hiding alone, for exports."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__()
-        self.codec = codec
-
-    def forward(self, cover: Tensor, secret: Tensor) -> Tensor:
-        """Pixels ``(N, 3, H, W)`` in 0-1 to stego pixels."""
-        return self.codec.hide(cover, secret)
-
-
-class Revealing(nn.Module):
-    """Revealing alone, for exports."""
-
-    def __init__(self, codec: Codec) -> None:
-        super().__init__()
-        self.codec = codec
-
-    def forward(self, stego: Tensor) -> Tensor:
-        """Stego pixels ``(N, 3, H, W)`` in 0-1 to revealed pixels."""
-        return self.codec.reveal(stego)
 
 
 class StegoModel(Model):
@@ -165,7 +130,7 @@ class StegoModel(Model):
     def describe(self) -> str:
         """What the default was trained on."""
         name = f"stego model '{self.source}' ({self.config.arch})"
-        return f"{name}. {self.card.line()}" if self.card else name
+        return f"{name}. {self.card.line()}." if self.card else name
 
     # -------------------------------------------------------------------------------------------- inputs
 
@@ -224,16 +189,16 @@ class StegoModel(Model):
         field_ = self.field(cover.shape)
         last = ""
         for drawn, how in hidden.drawings(field_, phrase, options.mark, options.robustness):
-            stego = self._hide(cover, drawn, options)
+            stego, eight = self._hide(cover, drawn, options)
             if not options.check and hidden.payload is None:
-                return self._result(cover, stego, hidden, how, None, drawn, options)
+                return self._result(cover, stego, eight, hidden, how, None, drawn, options)
             revealed = self._reveal(stego[: field_[0], : field_[1]], options)
             if hidden.payload is None:
-                return self._result(cover, stego, hidden, how, revealed, drawn, options)
+                return self._result(cover, stego, eight, hidden, how, revealed, drawn, options)
             try:
                 found = secrets.find(revealed, phrase)
                 if isinstance(found, secrets.Found) and found.payload == hidden.payload:
-                    return self._result(cover, stego, hidden, how, revealed, drawn, options, found)
+                    return self._result(cover, stego, eight, hidden, how, revealed, drawn, options, found)
                 last = "the mark did not come through"
             except DataError as error:
                 last = str(error)
@@ -247,17 +212,25 @@ class StegoModel(Model):
         step = max(2, self.config.stride)
         return shape[0] // step * step, shape[1] // step * step
 
-    def _hide(self, cover: Carrier, drawn: Picture, options: KeyOptions) -> Array:
-        """Stego colours ``(H, W, 3)`` in the cover's depth."""
+    def _hide(self, cover: Carrier, drawn: Picture, options: KeyOptions) -> tuple[Array, Picture]:
+        """Stego colours ``(H, W, 3)`` in the cover's depth, and in 8 bits: one array where that is the depth.
+
+        Rounding 16 bits to 8 would harm the secret; so what the network gave is finished for either depth.
+        """
         stego, top = cover.colour.copy(), np.float32(cover.top)
+        deep = stego.dtype != np.uint8
+        eight = to_uint8(stego) if deep else stego
         for tile in self._tiles(drawn.shape[:2], options.tile, "hiding"):
             batch = {
                 "cover": _tensor(cover.colour[tile.read], top),
                 "secret": _tensor(drawn[tile.read], np.float32(255)),
             }
-            finished = self.codec().finish(self._run_hide(batch), batch["cover"].to(self.device), float(top))
-            stego[tile.keep] = np.round(_array(finished)[tile.inner] * top).astype(stego.dtype)
-        return stego
+            raw, own = self._run_hide(batch), batch["cover"].to(self.device)
+            for kept in (stego, eight) if deep else (stego,):
+                levels = np.float32(np.iinfo(kept.dtype).max)
+                finished = _array(self.codec().finish(raw, own, float(levels)))
+                kept[tile.keep] = np.round(finished[tile.inner] * levels).astype(kept.dtype)
+        return stego, eight
 
     def _reveal(self, stego: Array, options: KeyOptions) -> Picture:
         """Revealed field ``(h, w, 3)`` in 8 bits of a stego field."""
@@ -296,6 +269,7 @@ class StegoModel(Model):
         self,
         cover: Carrier,
         stego: Array,
+        eight: Picture,
         hidden: Secret,
         how: str,
         revealed: Picture | None,
@@ -326,7 +300,8 @@ class StegoModel(Model):
             )
         if notes:
             facts["notes"] = notes
-        eight = stego if stego.dtype == np.uint8 else np.round(stego / (cover.top / 255)).astype(np.uint8)
+        for note in notes:
+            progress.note(f"warning: {cover.name}: {note}")
         preview = None if revealed is None else Revealed(revealed, None, "", {})
         return Stego(eight, cover.with_colour(stego), cover, preview, facts, options.details, options.allow_lossy)
 

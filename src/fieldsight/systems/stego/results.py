@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fieldsight import progress
 from fieldsight.data.files import atomic, write_json
-from fieldsight.data.images import resize, write_image
+from fieldsight.data.images import resize, to_uint8, write_image
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.predictions import Picture, Prediction, Table, beside
 from fieldsight.systems.stego.carrier import LOSSLESS, LOSSY, Carrier, check_target
@@ -41,7 +41,7 @@ class Stego(Prediction):
     """A picture with something hidden in it.
 
     Attributes:
-        picture: ``(H, W, 3)`` uint8 stego colours.
+        picture: ``(H, W, 3)`` uint8 stego colours; of a 16-bit cover the stego finished in 8 bits, which reveals too.
         saved_as: the stego picture as it is saved: in the cover's depth, with its transparency.
         cover: what it was.
         revealed: what the revealing network makes of the saved picture, or None.
@@ -87,7 +87,7 @@ class Stego(Prediction):
 
     def draw(self) -> Picture:
         """Cover, stego, their difference ten times as strong, and the secret as it is revealed from the saved file."""
-        cover = _eight(self.cover.colour)
+        cover = to_uint8(self.cover.colour)
         panels = [cover, self.picture, difference(cover, self.picture)]
         if self.revealed is not None:
             panels.append(self.revealed.picture)
@@ -110,12 +110,8 @@ class Stego(Prediction):
         return rows, ()
 
     def lines(self) -> list[str]:
-        """The same for a terminal."""
-        return [f"{name}: {value}" for name, value in self.shown()[0].items()]
-
-    def wishing(self, details: bool, allow_lossy: bool) -> Stego:
-        """The same with other wishes for saving."""
-        return replace(self, details=details, allow_lossy=allow_lossy)
+        """The same for a terminal, without the notes: they were told while it was made."""
+        return [f"{name}: {value}" for name, value in self.shown()[0].items() if not name.startswith("note ")]
 
 
 @dataclass(frozen=True)
@@ -199,10 +195,6 @@ def _write(path: Path, picture: Array) -> Path:
     if path.suffix.lower() in (".jpg", ".jpeg", ".bmp") and (picture.dtype != np.uint8 or picture.shape[2] == 4):
         raise DataError(f"'{path}' can't hold 16 bits or transparency. Use .png or .tif.")
     return write_image(path, picture)
-
-
-def _eight(colour: Array) -> Picture:
-    return colour if colour.dtype == np.uint8 else np.round(colour / 257.0).astype(np.uint8)
 
 
 def _square(picture: Picture, height: int) -> Picture:

@@ -32,13 +32,16 @@ def page(context: PageContext) -> None:
 
 
 def _told(context: PageContext, name: str, first: str, second: str) -> PageContext:
-    """The context with the inputs as this page calls them; a secret may be a file of any kind."""
+    """The context with the inputs as this page calls them; a secret may be a file of any kind.
+
+    The notice stands over the page, so that no result repeats it.
+    """
     from fieldsight.studio.form import ANY
 
     cover, secret = context.spec.inputs
     any_kind = (*(s for s in secret.suffixes if s != ANY), ANY)
     inputs = (replace(cover, name=name, help=first), replace(secret, help=second, suffixes=any_kind))
-    return replace(context, spec=replace(context.spec, inputs=inputs))
+    return replace(context, spec=replace(context.spec, inputs=inputs, notice=""))
 
 
 # -------------------------------------------------------------------------------------------------------- hiding
@@ -77,7 +80,8 @@ class _Seen:
 
 
 def _hide(context: PageContext) -> Any:
-    tab = context.tab("hide", ("key", "as_file"), own_picture=True)
+    # what is downloaded is a PNG: there is nothing lossy to allow
+    tab = context.tab("hide", ("key", "as_file"), own_picture=True, without=("allow_lossy",))
     tab.field("key").label = "Passphrase (optional)"
     tab.field("key").info = "Encrypts a file; a picture is only shuffled by it, unless it is hidden as a file."
     tab.field("as_file").info = "Hide the exact bytes of a picture, as of any other file."

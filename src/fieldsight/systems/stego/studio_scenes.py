@@ -125,9 +125,18 @@ def _finished(name: str, cover: Callable[[], Picture], secret: Callable[[], Any]
     """A picture with a secret in it, hidden by the shipped model."""
     import fieldsight
 
-    hidden: Stego = fieldsight.load("stego").predict(cover(), secret=secret(), check=False)
+    hidden = _hidden(fieldsight.load("stego"), cover(), secret=secret(), check=False)
     folder.mkdir(parents=True, exist_ok=True)
     return Path(hidden.save(folder / f"{name}.png")[0])
+
+
+def _hidden(model: StegoModel, cover: Picture, **options: Any) -> Stego:
+    """Hide without a word about the cover: these pictures were chosen by us."""
+    from fieldsight import progress
+
+    with progress.watching(progress.silent, lambda text: None):
+        found: Stego = model.predict(cover, **options)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------ the tour
@@ -143,7 +152,7 @@ def gallery_picture() -> Picture:
     cover, model = _filling(scene.cover[1]()), fieldsight.load("stego")
     secret = scene.secret[1]()
     lower_left = secret[secret.shape[0] // 4 :, : 2 * secret.shape[1] // 3]  # what stands in its middle is seen right
-    hidden: Stego = model.predict(cover, secret=_filling(lower_left))
+    hidden = _hidden(model, cover, secret=_filling(lower_left))
     back = come_back(model, hidden.picture, None).picture
     assert back is not None
     parts = [hidden.picture, difference(cover, hidden.picture), back]
@@ -175,11 +184,11 @@ def demo(section: Section) -> None:
     section.text(model.describe())
     cover, secret = scene.cover[1](), scene.secret[1]()
     with tempfile.TemporaryDirectory() as folder:
-        hidden: Stego = model.predict(cover, secret=secret)
+        hidden = _hidden(model, cover, secret=secret)
         back: Revealed = model.reveal(hidden.save(Path(folder) / "stego.png")[0])
         section.facts(view.facts(hidden))
         section.picture(view.strip(hidden, secret, back.picture), view.STRIP)
-        letter = model.predict(cover, secret=LETTER.encode(), key="lamps and rivers")
+        letter = _hidden(model, cover, secret=LETTER.encode(), key="lamps and rivers")
         again: Revealed = model.reveal(letter.save(Path(folder) / "letter.png")[0], key="lamps and rivers")
     exact = "every byte came back" if again.payload == LETTER.encode() else "it did not come back whole"
     section.text(f"A letter of {len(LETTER)} bytes, encrypted with a passphrase, in the same cover: {exact}.")
