@@ -14,13 +14,14 @@ from fieldsight import assets, registry
 from fieldsight._version import __version__
 from fieldsight.data.files import read_json, sha256
 from fieldsight.errors import DataError
+from fieldsight.export.runtime import int8_support
 from fieldsight.model import shipped
 from fieldsight.predictions import Table
 
 #: Extra to the packages that make it up.
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
+    "openvino": ("openvino", "nncf"),
     "stego": ("cryptography",),
     "studio": ("gradio", "websockets"),
 }
@@ -58,7 +59,7 @@ def _findings() -> Iterator[dict[str, Any]]:
         for name in spec.defaults:
             yield _weights(spec, name)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    yield _row("processor", "ok", f"{platform.machine()}, {cores} cores")
+    yield _row("processor", "ok", f"{platform.machine()}, {cores} cores, INT8 by {int8_support()}")
 
 
 def _torch() -> Iterator[dict[str, Any]]:

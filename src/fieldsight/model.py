@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -32,6 +32,7 @@ from fieldsight.registry import System
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from fieldsight.predicting import Outcome
     from fieldsight.report.card import Card
 
 FORMAT = 1
@@ -93,6 +94,14 @@ class Model(ABC):
         """One input of the usual size, for the energy line of the card; the first of the example by default."""
         return {name: value[:1] for name, value in self.example().items()}
 
+    def calibration_inputs(self, count: int) -> Iterator[dict[str, Tensor]]:
+        """Up to ``count`` batches like :meth:`example`, of what the network will meet, for the ranges of INT8.
+
+        One picture each, in the size that will be predicted with, from training or drawn data and never from a test
+        split; always the same.
+        """
+        raise ConfigError(f"The system '{self.system}' names no calibration inputs; give --calibration FOLDER.")
+
     def dynamic_axes(self) -> dict[str, dict[int, str]]:
         """Axes whose size may change after export, by tensor name; by default the batch."""
         return {name: {0: "batch"} for name in self.input_names}
@@ -127,6 +136,10 @@ class Model(ABC):
         """One read input to one prediction; systems that tile or need no network override it."""
         batch, meta = self.preprocess(value, options)
         return self.postprocess(self.forward(batch), meta, options)
+
+    def conclude(self, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
+        """Files about several inputs together, written below ``out`` when all are done; by default none."""
+        return []
 
     @abstractmethod
     def describe(self) -> str:

@@ -28,6 +28,7 @@ CODE = (
     # parts of a method that have files of their own
     "invertible.py", "wavelet.py", "noise.py", "textures.py", "rounding.py", "baselines.py", "secret.py",
     "channel.py", "attack.py", "attacks.py", "detect.py", "steganalysis.py", "srm.py", "roc.py",
+    "augment.py", "oof.py", "mixing.py", "inference.py", "oracle.py", "routing.py", "nets/*.py", "world/*.py",
 )  # fmt: skip
 
 
@@ -63,7 +64,7 @@ def _files(system: str) -> list[Path]:
     found = importlib.util.find_spec(registry.get(system).model.partition(":")[0])
     assert found is not None
     assert found.origin is not None
-    return [path for name in CODE if (path := Path(found.origin).parent / name).is_file()]
+    return [path for name in CODE for path in sorted(Path(found.origin).parent.glob(name))]
 
 
 def record(system: str, name: str, result: Mapping[str, Any], code: str = "") -> Path:

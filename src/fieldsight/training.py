@@ -140,12 +140,14 @@ def run_report(run: Run, model: Model | None = None) -> Report:
 
 
 def loss_plots(run: Run) -> dict[str, str]:
-    """One plot a stage with every logged value over epochs, as SVG."""
+    """One plot a stage of several epochs with every logged value over them, as SVG."""
     stages: dict[str, list[dict[str, Any]]] = {}
     for line in run.history():
         stages.setdefault(str(line.get("stage")), []).append(line)
     drawn = {}
     for stage, lines in stages.items():
+        if len(lines) < 2:  # one point is no curve
+            continue
         names = [n for n in lines[-1] if n not in ("stage", "step", "epoch")]
         series = {
             n: ([x["epoch"] for x in lines if n in x], [x[n] for x in lines if n in x])

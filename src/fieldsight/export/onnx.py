@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fieldsight._version import __version__
 from fieldsight.data.files import atomic, atomic_folder
 from fieldsight.errors import ExportError, MissingExtraError
-from fieldsight.export.runtime import onnx_runner, openvino_runner
+from fieldsight.export.runtime import import_openvino, onnx_runner, openvino_runner
 from fieldsight.model import Model
 
 if TYPE_CHECKING:
@@ -41,23 +41,20 @@ def export_onnx(model: Model, path: str | Path, tolerance: float = 1e-4, opset: 
         ExportError: the graph can't be exported, or differs from the original; nothing is written then.
     """
     with atomic(path) as temporary:
-        _to_onnx(model, temporary, opset)
+        to_onnx(model, temporary, opset)
         return check_parity(model, onnx_runner(model, temporary), tolerance)
 
 
 def export_openvino(model: Model, path: str | Path, tolerance: float = 1e-4, opset: int = 18) -> dict[str, float]:
     """Write a model's graph as an OpenVINO folder with ``model.xml`` and ``model.bin``; see :func:`export_onnx`."""
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError("openvino", "openvino", "The OpenVINO export") from None
+    openvino = import_openvino("The OpenVINO export")
     with atomic_folder(path) as folder:
         graph = folder / "graph.onnx"
-        _to_onnx(model, graph, opset)
+        to_onnx(model, graph, opset)
         # float32 throughout: the default would store float16 and compute something else than the original
-        openvino.save_model(openvino.convert_model(str(graph)), str(folder / "model.xml"), compress_to_fp16=False)
+        openvino.save_model(openvino.Core().read_model(str(graph)), str(folder / "model.xml"), compress_to_fp16=False)
         graph.unlink()
-        (folder / "fieldsight.json").write_text(json.dumps(_facts(model), indent=1), encoding="utf-8")
+        (folder / "fieldsight.json").write_text(json.dumps(facts(model), indent=1), encoding="utf-8")
         return check_parity(model, openvino_runner(model, folder), tolerance)
 
 
@@ -88,9 +85,10 @@ def check_parity(model: Model, runner: Any, tolerance: float) -> dict[str, float
     return worst
 
 
-def _to_onnx(model: Model, path: Path, opset: int) -> None:
+def to_onnx(model: Model, path: Path, opset: int) -> None:
+    """Write a model's graph as ONNX, unchecked; see :func:`export_onnx`."""
     try:
-        import onnx
+        import onnx  # noqa: F401
         import onnxscript  # noqa: F401  torch's exporter needs it
     except ImportError:
         raise MissingExtraError("onnx", "onnx", "The ONNX export") from None
@@ -117,11 +115,20 @@ def _to_onnx(model: Model, path: Path, opset: int) -> None:
             assert program is not None
             program.save(str(path))
     except Exception as error:  # the exporter raises whatever its passes raise
-        raise ExportError(f"torch could not export this graph: {type(error).__name__}: {_first_line(error)}") from error
+        raise ExportError(f"torch could not export this graph: {type(error).__name__}: {first_line(error)}") from error
     finally:
         model.to(str(device))
+    stamp(path, facts(model))
+
+
+def stamp(path: Path, values: dict[str, Any]) -> None:
+    """Write facts into an ONNX file, texts as they are and all else as JSON; what it said before is replaced."""
+    import onnx
+
     stored = onnx.load(str(path))
-    for key, value in _facts(model).items():
+    kept = [(entry.key, entry.value) for entry in stored.metadata_props if entry.key not in values]
+    del stored.metadata_props[:]
+    for key, value in [*kept, *values.items()]:
         entry = stored.metadata_props.add()
         entry.key, entry.value = key, value if isinstance(value, str) else json.dumps(value)
     onnx.save(stored, str(path))
@@ -133,7 +140,8 @@ def _dynamic(axes: dict[int, str]) -> dict[int, Any]:
     return dict.fromkeys(axes, torch.export.Dim.DYNAMIC)
 
 
-def _facts(model: Model) -> dict[str, Any]:
+def facts(model: Model) -> dict[str, Any]:
+    """What an export says of its model: version, system, config, artefacts, tensor names and fingerprint."""
     return {
         "fieldsight.version": __version__,
         "fieldsight.system": model.system,
@@ -145,7 +153,8 @@ def _facts(model: Model) -> dict[str, Any]:
     }
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, at most 300 characters."""
     return (str(error).strip().splitlines() or [""])[0][:300]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +17,90 @@ if TYPE_CHECKING:
 #: Runtimes beside eager torch, with the package each needs.
 RUNTIMES = {"onnx": "onnxruntime", "openvino": "openvino"}
 
+#: What multiplies 8-bit integers, best first: the name and the processor flag that shows it.
+INT8_UNITS = (
+    ("AMX", "amx_int8"),
+    ("AVX-512 VNNI", "avx512_vnni"),
+    ("AVX VNNI", "avx_vnni"),
+    ("Arm I8MM", "i8mm"),
+    ("Arm dot product", "asimddp"),
+    ("AVX-512 without VNNI", "avx512bw"),
+    ("AVX2 without VNNI", "avx2"),
+)
+#: Other names of the same flags, as NumPy writes them.
+_FLAGS = {"avx512vnni": "avx512_vnni", "avx512_clx": "avx512_vnni", "avx512_skx": "avx512bw"}
+
+
+@contextlib.contextmanager
+def without_telemetry() -> Iterator[None]:
+    """OpenVINO and NNCF imported inside the block report to nobody.
+
+    Otherwise both send every import and call to an analytics service and keep an id in a folder of the home, unless
+    a file there says no. Where the package ``openvino_telemetry`` is absent they do without, so it is hidden.
+    """
+    name = "openvino_telemetry"
+    known = name in sys.modules
+    before = sys.modules.get(name)
+    hidden: dict[str, Any] = sys.modules
+    hidden[name] = None  # Python's own way of saying that an import fails
+    try:
+        yield
+    finally:
+        if known:
+            hidden[name] = before
+        else:
+            hidden.pop(name, None)
+
+
+def import_openvino(purpose: str) -> Any:
+    """The module ``openvino``, silent; see :func:`without_telemetry`.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        with without_telemetry():
+            import openvino
+    except ImportError:
+        raise MissingExtraError("openvino", "openvino", purpose) from None
+    return openvino
+
+
+def import_onnxruntime(purpose: str) -> Any:
+    """The module ``onnxruntime``, silent: its Windows builds report to Microsoft otherwise.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise MissingExtraError("onnxruntime", "onnx", purpose) from None
+    onnxruntime.disable_telemetry_events()
+    return onnxruntime
+
+
+def int8_support() -> str:
+    """What of this processor multiplies 8-bit integers, e.g. ``AVX-512 VNNI``; ``unknown`` where nobody can tell."""
+    flags = _cpu_flags()
+    return next((name for name, flag in INT8_UNITS if flag in flags), "unknown")
+
+
+def _cpu_flags(source: Path = Path("/proc/cpuinfo")) -> set[str]:
+    try:
+        for line in source.read_text(encoding="utf-8", errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("flags", "Features"):
+                return set(value.split())
+    except OSError:
+        pass
+    import numpy as np
+
+    core = getattr(np, "_core", None) or getattr(np, "core", None)
+    features = getattr(getattr(core, "_multiarray_umath", None), "__cpu_features__", {})
+    found = {str(name).lower() for name, present in features.items() if present}
+    return found | {_FLAGS[name] for name in found & set(_FLAGS)}
+
 
 def onnx_runner(model: Model, path: str | Path, threads: int | None = None) -> Runner:
     """Run an ONNX file by ONNX Runtime on the CPU.
@@ -22,10 +109,7 @@ def onnx_runner(model: Model, path: str | Path, threads: int | None = None) -> R
         MissingExtraError: onnxruntime is not installed.
         ExportError: the file can't be loaded or belongs to another system.
     """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise MissingExtraError("onnxruntime", "onnx", "The ONNX runtime") from None
+    onnxruntime = import_onnxruntime("The ONNX runtime")
     import torch
 
     options = onnxruntime.SessionOptions()
@@ -51,16 +135,15 @@ def onnx_runner(model: Model, path: str | Path, threads: int | None = None) -> R
 
 
 def openvino_runner(model: Model, path: str | Path, threads: int | None = None) -> Runner:
-    """Run an OpenVINO folder or an ONNX file by OpenVINO on the CPU, in float32.
+    """Run an OpenVINO folder or an ONNX file by OpenVINO on the CPU.
+
+    What the file holds as INT8 is computed in INT8, all else in float32.
 
     Raises:
         MissingExtraError: openvino is not installed.
         ExportError: the file can't be loaded.
     """
-    try:
-        import openvino
-    except ImportError:
-        raise MissingExtraError("openvino", "openvino", "The OpenVINO runtime") from None
+    openvino = import_openvino("The OpenVINO runtime")
     import torch
 
     source = Path(path)
