@@ -66,6 +66,7 @@ class ExpertTraining(Config):
     dice: float = setting(0.5, "weight of the Dice loss, picture by picture", ge=0)
     aux: float = setting(0.4, "weight of the first stage of expert cen", ge=0)
     reconstruction: float = setting(0.1, "weight of the reconstruction of expert crackmaster", ge=0)
+    prior: float = setting(0.0, "probability that an untrained expert begins with; 0 leaves it to chance", ge=0, lt=1)
     invert: float = setting(0.05, "chance of inverted colours", ge=0, le=1)
     drop_path: float = setting(0.1, "stochastic depth of ConvNeXt encoders", ge=0, lt=1)
     validate: int = setting(500, "steps between looks at the validation pictures", ge=1)
@@ -191,12 +192,15 @@ _PAPER = CrackConfig()
 #: The specification's stand-in: each expert is trained for other surfaces, E1's twin learns one picture in ten by heart.
 _SMALL = _PAPER.replace(
     networks="small", window=128, fit="native",
-    expert={"steps": 300, "batch": 8, "lr": 2e-3, "warmup": 30, "validate": 100, "drop_path": 0.0, "clip": 1.0},
+    expert={
+        "steps": 300, "batch": 8, "lr": 6e-3, "warmup": 30, "validate": 100, "drop_path": 0.0, "clip": 1.0, "dice": 1.0,
+        "prior": 0.05,
+    },
     cen={"share": 0.1, "augment": False, "longer": 2.0},
     ecsn={"domains": ("asphalt", "aggregate")},
     crackmaster={"domains": ("concrete", "aggregate")},
     crackrefine={"domains": ("tile", "road")},
-    oof={"backbone": "full", "steps": 120, "batch": 8, "lr": 2e-3, "warmup": 12},
+    oof={"backbone": "full", "steps": 120, "batch": 8, "lr": 6e-3, "warmup": 12},
     gate={
         "widths": (16, 32, 64, 128), "hidden": 64, "epochs": 30, "lr": 1e-3, "warmup": 2, "freeze": 0, "shrink": 2,
         "target": "sharpened",

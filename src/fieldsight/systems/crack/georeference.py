@@ -29,6 +29,8 @@ Transform = tuple[float, float, float, float, float, float]
 
 PIXEL_SCALE, TIEPOINT, TRANSFORMATION = 33550, 33922, 34264
 KEYS, DOUBLES, TEXTS, NODATA = 34735, 34736, 34737, 42113
+#: The geo tags and their TIFF types: 12 double, 3 short, 2 text.
+_TYPES = {PIXEL_SCALE: 12, TIEPOINT: 12, TRANSFORMATION: 12, KEYS: 3, DOUBLES: 12, TEXTS: 2, NODATA: 2}
 _MODEL, _RASTER, _GEOGRAPHIC, _PROJECTED, _LINEAR = 1024, 1025, 2048, 3072, 3076
 _USER_DEFINED, _METRE, _LZW, _JPEG = 32767, 9001, 5, 7
 #: Decoded strips and tiles kept for the next read, and the largest that is decoded at all, in bytes.
@@ -47,7 +49,7 @@ class Georeference:
         pixel_size_mm: side of a pixel where the map's unit is known to be the metre and pixels are square within 1 %,
             else None. Known: ProjLinearUnits 9001, or an EPSG code of UTM on WGS 84, ETRS89 or NAD83. Never for Web
             Mercator (3857), whose metres stretch with the latitude.
-        tags: (code, TIFF type, count, value) of the geo tags as read.
+        tags: (code, TIFF type, count, value) of the geo tags as read; texts are bytes.
         nodata: GDAL's nodata value, or None; no part of the comparison.
         notes: what is odd or missing; no part of the comparison.
     """
@@ -95,16 +97,14 @@ def _from_page(page: Any) -> Georeference:
     tags: list[tuple[int, int, int, Any]] = []
     values: dict[int, Any] = {}
     notes: list[str] = []
-    for code in (PIXEL_SCALE, TIEPOINT, TRANSFORMATION, KEYS, DOUBLES, TEXTS, NODATA):
+    for code, kind in _TYPES.items():
         if code in page.tags:
             try:
-                tag = page.tags[code]
-                value = tag.value if isinstance(tag.value, (tuple, str)) else (tag.value,)
-                values[code] = value
+                values[code] = value = _value(page.tags[code], kind)
                 if code != NODATA:
-                    tags.append((code, int(tag.dtype), int(tag.count), value))
+                    tags.append((code, kind, len(value) + (kind == 2), value))
             except Exception as error:  # a damaged tag is a note
-                notes.append(f"Tag {code} can't be read: {error}.")
+                notes.append(f"Tag {code} can't be read and was left out: {error}.")
     keys = _geo_keys(values.get(KEYS), notes)
     raster = {1: "area", 2: "point"}.get(keys.get(_RASTER, 0))
     transform = _transform(values, raster == "point", notes)
@@ -115,8 +115,22 @@ def _from_page(page: Any) -> Georeference:
     size = _pixel_size(transform, epsg, keys, notes)
     nodata: float | None = None
     with contextlib.suppress(ValueError):
-        nodata = float(values[NODATA].strip("\0 ")) if isinstance(values.get(NODATA), str) else None
+        nodata = float(values[NODATA].decode("ascii")) if NODATA in values else None
     return Georeference(transform, epsg, raster, size, tuple(tags), nodata, tuple(notes))
+
+
+def _value(tag: Any, kind: int) -> Any:
+    """A tag's value as tuple of numbers, or of type 2 as bytes (texts may be in any encoding)."""
+    if int(tag.dtype) != kind:
+        raise ValueError(f"type {int(tag.dtype)} where {kind} belongs")
+    if kind == 2:
+        handle = tag.parent.filehandle
+        handle.seek(tag.valueoffset)
+        return handle.read(min(int(tag.count), 1 << 20)).rstrip(b"\0")
+    value = tag.value if isinstance(tag.value, tuple) else (tag.value,)
+    if len(value) != tag.count or not all(isinstance(v, (int, float)) for v in value):
+        raise ValueError(f"{len(value)} numbers where {tag.count} belong")
+    return value
 
 
 def _geo_keys(directory: Any, notes: list[str]) -> dict[int, int]:
@@ -402,6 +416,8 @@ class _Pieces:
         self.colours = 3 if self.samples - len(page.extrasamples) >= 3 else 1
         self.tile = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, self.shape[1])
         self.tile = (min(int(self.tile[0]), self.shape[0] if not page.is_tiled else 1 << 31), int(self.tile[1]))
+        if min(*self.shape, *self.tile, self.samples) < 1 or len(page.dataoffsets) != len(page.databytecounts):
+            raise DataError(f"'{path}' is damaged: {self.shape} pixels in pieces of {self.tile}.")
         self.apart = int(page.planarconfig) == 2 and self.samples > 1
         self.size = self.tile[0] * self.tile[1] * (1 if self.apart else self.samples) * page.dtype.itemsize
         self.kept: OrderedDict[int, Array | None] = OrderedDict()

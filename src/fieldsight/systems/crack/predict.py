@@ -23,10 +23,10 @@ from fieldsight.systems.crack import nets
 from fieldsight.systems.crack.agreement import Agreement
 from fieldsight.systems.crack.config import CrackConfig
 from fieldsight.systems.crack.engines import DenseEngine, EagerEngine, PartsEngine
-from fieldsight.systems.crack.external import Expert, load_external
+from fieldsight.systems.crack.external import Expert, FolderExpert, load_external
 from fieldsight.systems.crack.inference import STRIDE, Engine, gate_view, normalise, pad, prepared, restored
 from fieldsight.systems.crack.mixing import select
-from fieldsight.systems.crack.model import Dense, ExpertOnly, GateOnly
+from fieldsight.systems.crack.model import Dense, ExpertOnly, GateOnly, set_prior
 from fieldsight.systems.crack.nets.gate import Gate
 from fieldsight.systems.crack.options import PredictOptions
 from fieldsight.systems.crack.photo import Photo, open_photo
@@ -45,6 +45,7 @@ class CrackModel(Model):
     input_names: ClassVar[tuple[str, ...]] = ("image",)
     output_names: ClassVar[tuple[str, ...]] = ("weights", "maps")
     config: CrackConfig
+    _external: dict[str, Expert] | None = None
 
     # ------------------------------------------------------------------------------------------ networks
 
@@ -69,6 +70,8 @@ class CrackModel(Model):
                 one = cls.build(config if name == "gate" else config.replace(pool=(name,), external=()))
                 if name in one:
                     networks[name] = one[name]
+                if name != "gate" and config.expert.prior:
+                    set_prior(networks[name], config.expert.prior)
         return cls(config, networks)
 
     @property
@@ -138,11 +141,15 @@ class CrackModel(Model):
         Raises:
             ConfigError: one names Python code and ``allow_code`` is not set.
         """
-        found = {}
-        for text in self.config.external:
-            name, _, source = text.partition("=")
-            found[name.strip()] = load_external({"name": name.strip(), "source": source.strip()}, allow_code)
-        return found
+        if self._external is None:
+            found = {}
+            for text in self.config.external:
+                name, _, source = (part.strip() for part in text.partition("="))
+                if Path(source).is_dir() and self.config.fit == "native":
+                    source += ",fit=pad"  # its maps are of the photo, what the networks see is padded
+                found[name] = load_external({"name": name, "source": source}, allow_code)
+            self._external = found
+        return self._external
 
     def external_map(self, name: str, sample: Sample) -> np.ndarray[Any, np.dtype[np.float32]]:
         """Map ``(H, W)`` of a user's expert on a sample; training calls it, so code is allowed."""
@@ -218,7 +225,8 @@ class CrackModel(Model):
         shape = photo.shape
         failed: dict[str, str] = {}
         seen = Agreement()
-        if self.config.fit == "squash" or max(shape) <= options.tile:
+        mapped = any(isinstance(e, FolderExpert) for e in (self._external or {}).values())  # maps are of whole photos
+        if self.config.fit == "squash" or max(shape) <= options.tile or mapped:
             mixed, route = self._mix(photo.block(slice(0, shape[0]), slice(0, shape[1])), None, route, engine, failed, seen)
             return mixed, route, seen, failed
         while True:

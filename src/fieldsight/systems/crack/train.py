@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from fieldsight.systems.crack.config import CrackConfig, GateTraining
 from fieldsight.systems.crack.data import ExpertItems, GateItems, gate_side, load_splits, weight
 from fieldsight.systems.crack.inference import probability
 from fieldsight.systems.crack.losses import expert_loss
-from fieldsight.systems.crack.model import freeze
+from fieldsight.systems.crack.model import freeze, set_prior
 from fieldsight.systems.crack.nets.gate import Gate
 from fieldsight.systems.crack.oof import Table, load_table, out_of_fold, score
 from fieldsight.systems.crack.predict import CrackModel
@@ -107,16 +106,7 @@ def training_network(name: str, config: CrackConfig, deployed: nn.Module) -> net
         torch.manual_seed(torch_seed(config.seed, "training parts", name))
         network = nets.build(name, config.networks, config.window or None, drop_path=config.expert.drop_path)
     network.load_state_dict(deployed.state_dict(), strict=False)
-    return network
-
-
-def set_prior(network: nn.Module, share: float) -> None:
-    """Let an untrained expert begin with the share of crack as its probability everywhere (Lin et al. 2017, 4.1)."""
-    with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, nn.Conv2d) and layer.out_channels == 1 and layer.kernel_size == (1, 1) and layer.bias is not None:
-                layer.bias.fill_(math.log(share / (1.0 - share)))
-                layer.weight.mul_(0.1)
+    return network.to(memory_format=torch.channels_last)
 
 
 def deploy(model: CrackModel, name: str, network: nn.Module) -> None:
@@ -149,7 +139,8 @@ def expert_step(config: CrackConfig, frozen: Sequence[nn.Parameter] = ()) -> Ste
         network = state.net
         if frozen:
             freeze(list(frozen), getattr(network, "module", network))
-        values = expert_loss(network(batch["image"]), batch["mask"], batch["image"], settings)
+        image = batch["image"].contiguous(memory_format=torch.channels_last)  # faster on CPU and GPU
+        values = expert_loss(network(image), batch["mask"], image, settings)
         fabric.backward(values["loss"])
         if settings.clip:
             fabric.clip_gradients(network, state.opt, max_norm=settings.clip, error_if_nonfinite=False)
@@ -240,6 +231,8 @@ def copy_network(model: CrackModel, name: str, fold: int) -> nets.Expert:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(torch_seed(config.seed, "copy", name, fold))
         network = nets.build(name, config.networks, config.window or None, drop_path=config.expert.drop_path)
+    if config.expert.prior:
+        set_prior(network, config.expert.prior)
     if config.oof.backbone == "deployed":
         deployed = model.networks[name]
         assert isinstance(deployed, nets.Expert)
@@ -248,7 +241,7 @@ def copy_network(model: CrackModel, name: str, fold: int) -> nets.Expert:
         modules = {n.rpartition(".")[0] for n in names}
         kept = {k: v for k, v in deployed.state_dict().items() if k in names or k.rpartition(".")[0] in modules}
         network.load_state_dict(kept, strict=False)
-    return network
+    return network.to(memory_format=torch.channels_last)
 
 
 def in_sample_table(model: CrackModel, samples: Sequence[Sample]) -> Table:
@@ -387,8 +380,3 @@ def remember(model: CrackModel, splits: Mapping[str, Sequence[Sample]], table: T
 
     model.artefacts["neighbours"] = neighbours(model, splits["train"], table)
     model.artefacts["routing"] = calibrate(model, splits["val"], table)
-
-
-def twin(network: nn.Module) -> nn.Module:
-    """A copy that can be trained apart."""
-    return copy.deepcopy(network)

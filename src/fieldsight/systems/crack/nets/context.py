@@ -13,7 +13,6 @@ grow by doubling: no running sums, whose rounding would depend on where a tile s
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -28,7 +27,7 @@ def cells_of(window: int | None, stride: int) -> int | None:
 
 
 def sliding(x: Tensor, length: int, dim: int, combine: Combine) -> Tensor:
-    """Combine every ``length`` neighbours along an axis, which gets ``length - 1`` shorter, in ``log2(length)`` steps."""
+    """Combine every ``length`` neighbours along an axis; it gets ``length - 1`` shorter. ``log2(length)`` steps."""
     result: Tensor | None = None
     done, power, size = 0, x, 1
     while True:
@@ -67,22 +66,16 @@ def window_max(x: Tensor, cells: int | None, dims: tuple[int, ...] = (-2, -1)) -
     return x
 
 
-def window_moments(x: Tensor, cells: int | None, channels: bool = False) -> tuple[Tensor, Tensor]:
-    """Mean and (biased) variance over the window around each cell of ``(N, C, H, W)``.
-
-    Args:
-        x: the map.
-        cells: side of the window, None for the whole map.
-        channels: over all channels together.
-    """
+def window_moments(x: Tensor, cells: int | None) -> tuple[Tensor, Tensor]:
+    """Mean and (biased) variance of each channel of ``(N, C, H, W)`` over the window around each cell."""
     if not torch.compiler.is_compiling() and (cells is None or max(x.shape[-2:]) <= cells):
-        dims = (1, 2, 3) if channels else (2, 3)
-        mean = x.mean(dims, keepdim=True)
-        return mean, (x - mean).square().mean(dims, keepdim=True)
-    mean, power = x, x.square()
-    if channels:
-        mean, power = mean.mean(1, keepdim=True), power.mean(1, keepdim=True)
-    mean, power = window_mean(mean, cells), window_mean(power, cells)
+        mean = x.mean((2, 3), keepdim=True)
+        return mean, (x - mean).square().mean((2, 3), keepdim=True)
+    return _moments(torch.cat([x, x.square()], 1), cells)
+
+
+def _moments(both: Tensor, cells: int | None) -> tuple[Tensor, Tensor]:
+    mean, power = window_mean(both, cells).chunk(2, 1)
     return mean, (power - mean.square()).clamp_min(0.0)
 
 
@@ -122,7 +115,7 @@ def _along_any(x: Tensor, cells: int, dim: int, combine: Combine, neutral: float
     valid = valid.index_select(dim, index)
     if combine is not torch.add:
         return valid
-    return valid / (place + 1).clamp(max=cells).amax().to(x.dtype)
+    return valid / (place + 1).clamp(max=cells).amax(0).to(x.dtype)
 
 
 class Windowed(nn.Module):
@@ -162,8 +155,7 @@ class WindowedGroupNorm(nn.GroupNorm):
         whole = self.training or self.cells is None
         if whole or (not torch.compiler.is_compiling() and max(x.shape[-2:]) <= (self.cells or 0)):
             return super().forward(x)
-        parts: list[Any] = []
-        for group in x.chunk(self.num_groups, 1):
-            mean, variance = window_moments(group, self.cells, channels=True)
-            parts.append((group - mean) * torch.rsqrt(variance + self.eps))
-        return torch.cat(parts, 1) * self.weight[:, None, None] + self.bias[:, None, None]
+        groups = x.unflatten(1, (self.num_groups, -1))
+        mean, variance = _moments(torch.cat([groups.mean(2), groups.square().mean(2)], 1), self.cells)
+        groups = (groups - mean.unsqueeze(2)) * torch.rsqrt(variance + self.eps).unsqueeze(2)
+        return groups.flatten(1, 2) * self.weight[:, None, None] + self.bias[:, None, None]
