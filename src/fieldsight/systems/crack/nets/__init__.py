@@ -27,7 +27,7 @@ _TWIN: dict[str, Any] = {"patch": 2, "layer_scale": 1.0, "init_std": None}
 _ENCODERS: dict[str, dict[str, Any]] = {
     "base": {"widths": (128, 256, 512, 1024), "depths": (3, 3, 27, 3)},
     "slim": {"widths": (96, 192, 384, 768), "depths": (3, 3, 27, 3)},
-    "small": {"widths": (12, 24, 48, 64), "depths": (1, 1, 2, 1), **_TWIN},
+    "small": {"widths": (16, 24, 48, 64), "depths": (1, 1, 2, 1), **_TWIN},
     "tiny": {"widths": (8, 12, 16, 24), "depths": (1, 1, 1, 1), **_TWIN},
 }
 _FULL = (64, 128, 256, 512, 1024)
@@ -56,18 +56,18 @@ def _crackmaster(size: str, window: int | None, drop_path: float) -> Expert:
     if size == "paper":
         return CrackMaster(_convnext("base", drop_path), window=window)
     settings: dict[str, Any] = {
-        "small": {"width": 32, "low": 12, "branch": 24, "last": 12, "reconstruct": (32, 32, 24, 16, 8)},
+        "small": {"width": 40, "low": 16, "branch": 32, "last": 16, "reconstruct": (32, 32, 24, 16, 8)},
         "tiny": {"width": 16, "low": 8, "branch": 8, "last": 8, "reconstruct": (16, 12, 8, 8, 4)},
     }[size]
-    return CrackMaster(_convnext(size, drop_path), **settings, rates=(1, 2, 3), dropout=0.1, window=window)
+    return CrackMaster(_convnext(size, drop_path), **settings, rates=(1, 2, 3), dropout=0.05, window=window)
 
 
 def _crackrefine(size: str, window: int | None, drop_path: float) -> Expert:
     if size == "paper":
         return CrackRefineNet(_convnext("base", drop_path, norms=True), window=window)
     settings: dict[str, Any] = {
-        "small": {"width": 16, "hidden": 16, "reduction": 4},
-        "tiny": {"width": 12, "hidden": 8, "reduction": 4},
+        "small": {"width": 16, "hidden": 16, "reduction": 2},
+        "tiny": {"width": 12, "hidden": 8, "reduction": 2},
     }[size]
     return CrackRefineNet(_convnext(size, drop_path, norms=True), **settings, dropout=0.1, window=window)
 
@@ -77,7 +77,7 @@ def _swin(size: str, window: int | None, drop_path: float) -> Expert:
         return SwinUPerNet(backbones.swin(drop_path=drop_path))
     settings: dict[str, Any] = {
         "small": {"width": 12, "depths": (1, 2, 2, 1), "heads": (1, 2, 4, 8)},
-        "tiny": {"width": 6, "depths": (1, 1, 2, 1), "heads": (1, 2, 2, 4)},
+        "tiny": {"width": 6, "depths": (1, 2, 1, 1), "heads": (1, 2, 2, 4)},
     }[size]
     encoder = backbones.swin(**settings, window=4, patch=2, drop_path=drop_path)
     return SwinUPerNet(encoder, {"small": 16, "tiny": 8}[size])

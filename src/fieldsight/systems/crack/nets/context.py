@@ -155,7 +155,8 @@ class WindowedGroupNorm(nn.GroupNorm):
         whole = self.training or self.cells is None
         if whole or (not torch.compiler.is_compiling() and max(x.shape[-2:]) <= (self.cells or 0)):
             return super().forward(x)
-        groups = x.unflatten(1, (self.num_groups, -1))
+        n, c, h, w = x.shape
+        groups = x.reshape(n, self.num_groups, c // self.num_groups, h, w)
         mean, variance = _moments(torch.cat([groups.mean(2), groups.square().mean(2)], 1), self.cells)
         groups = (groups - mean.unsqueeze(2)) * torch.rsqrt(variance + self.eps).unsqueeze(2)
         return groups.flatten(1, 2) * self.weight[:, None, None] + self.bias[:, None, None]
