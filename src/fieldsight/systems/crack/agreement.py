@@ -9,25 +9,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldsight.systems.crack.review import LEAST_AREA, NEAR
+from fieldsight.systems.crack.review import LEAST_AREA, contradiction
 
 
 class Agreement:
-    """Mean of ``|p_i - p_j|`` over pairs of experts and over pixels to which any of them gives ``NEAR`` or more."""
+    """Mean of ``|p_i - p_j|`` over pairs of experts and over pixels to which one of them gives ``NEAR`` or more.
+
+    At each pixel those experts count that have weight there: the number does not depend on how a photo was cut.
+    """
 
     def __init__(self) -> None:
         self.total, self.pixels, self.pairs = 0.0, 0, False
 
-    def add(self, maps: Mapping[int, NDArray[Any]]) -> None:
-        """Take in the maps ``(H, W)`` of one tile by expert."""
-        own = np.stack(list(maps.values()))
-        near = np.sort(own[:, own.max(axis=0) >= NEAR].astype(np.float64), axis=0)
-        self.pixels += near.shape[1]
-        k = len(near)
-        if k > 1:
+    def add(self, maps: Mapping[int, NDArray[Any]], weights: NDArray[Any]) -> None:
+        """Take in one tile: maps ``(h, w)`` by expert, and weights ``(M, h, w)`` or ``(M, 1, 1)``."""
+        ran = sorted(m for m in maps if weights[m].any())
+        if len(ran) > 1:
             self.pairs = True
-            # the sum of all pairwise distances of sorted numbers, without the pairs
-            self.total += float(((2.0 * np.arange(k) - (k - 1)) @ near).sum()) / (k * (k - 1) / 2)
+            total, pixels = contradiction(np.stack([maps[m] for m in ran]), weights[ran] > 0)
+            self.total += total
+            self.pixels += pixels
 
     @property
     def disagreement(self) -> float:

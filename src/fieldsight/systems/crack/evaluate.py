@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
 from fieldsight.run import Run, command_line, commit, now, versions
 from fieldsight.systems.crack import oracle, routing, world
-from fieldsight.systems.crack.data import draw
+from fieldsight.systems.crack.data import draw, squash
 from fieldsight.systems.crack.explain import Seen, look
 from fieldsight.systems.crack.folders import read_folder
 from fieldsight.systems.crack.mixing import select
@@ -29,7 +31,7 @@ from fieldsight.systems.crack.overlay import comparison, overlay
 from fieldsight.systems.crack.pooling import Pool, compare
 from fieldsight.systems.crack.predict import CrackModel
 from fieldsight.systems.crack.sample import Sample
-from fieldsight.systems.crack.scores import Counts
+from fieldsight.systems.crack.scores import COUNTS, Counts, pooled_scores
 
 Weights = NDArray[np.float64]
 
@@ -41,29 +43,35 @@ def evaluate(model: CrackModel, data: Path | None, options: EvaluateOptions) -> 
     """Measure a model; without ``data`` on drawn photos that no training ever sees.
 
     Raises:
-        DataError: the folder can't be used, or the split is empty.
+        ConfigError: the model names Python code as an expert, which only a training run of yours may call.
+        DataError: the folder can't be used, the split is empty, or an expert fails.
     """
+    model.external_experts()  # code that came with a model is refused here, before anything is run
     samples, on = choose(model, data, options)
-    seen = [look(model, s) for s in progress.track(samples, "measuring photos")]
-    pool, weights = measure(model, seen)
-    metrics = totals(model, seen, pool, weights)
-    tables = [surfaces(seen, weights)]
+    found = gather(model, samples)
+    metrics = totals_of(model, found)
+    tables = [surfaces(model.names, found)]
     if len(model.names) > 1:
-        ran = select(stacked(seen), **model.mixing(PredictOptions())).run
-        tables.insert(0, routing.expert_table(model.names, stacked(seen), expert_scores(seen), ran))
-    if options.ablate:
-        tables = [*ablation(model, seen, options.draws), *tables]
-    warnings = tuple(pool.notes())
+        ran = select(found.weights, **model.mixing(PredictOptions())).run
+        tables.insert(0, routing.expert_table(model.names, found.weights, found.expert_iou, ran))
+        if options.ablate:
+            val = aside(model, data, options)
+            tables = [*ablation(model, found, options.draws, gather(model, val) if val else None), *tables]
+    facts: dict[str, Any] = {"mixing": str(model.mixing(PredictOptions()))}
+    if found.at_input is not None:
+        side = model.config.input
+        summed = found.at_input.compute()
+        facts[f"at {side} x {side}"] = {k: round(summed[k], 5) for k in (*_COLUMNS, "iou")}
     return Evaluation(
         registry.get("crack"),
         metrics,
-        pool.items,
+        found.pool.items,
         on,
         tuple(tables),
-        _plots(pool, seen),
-        dict(_pictures(seen, weights, options.pictures)),
-        {"mixing": str(model.mixing(PredictOptions()))},
-        warnings,
+        _plots(found.pool),
+        dict(_pictures(model, samples, options.pictures)),
+        facts,
+        tuple(found.pool.notes()),
     )
 
 
@@ -80,6 +88,14 @@ def choose(model: CrackModel, data: Path | None, options: EvaluateOptions) -> tu
     return samples, f"{len(samples)} held-out drawn photos ({surface})"
 
 
+def aside(model: CrackModel, data: Path | None, options: EvaluateOptions) -> list[Sample]:
+    """Validation photos, on which mixtures that are fixed for all photos are chosen; none where they are measured."""
+    if data is None:
+        return [s for s in draw(model.config.data) if s.split == "val"]
+    found = [s for s in read_folder(data, model.config.seed) if s.split == "val"]
+    return found if options.split != "val" else []
+
+
 def heldout(model: CrackModel, domains: Sequence[str] = world.DOMAINS) -> list[Sample]:
     """The held-out drawn test photos of a model's size and annotation."""
     own = model.config.data.replace(seed=HELD_OUT_SEED + model.config.data.seed, train=10, val=2)
@@ -87,6 +103,98 @@ def heldout(model: CrackModel, domains: Sequence[str] = world.DOMAINS) -> list[S
 
 
 # ---------------------------------------------------------------------------------------------- measuring
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What is kept of measured photos: their maps would not fit into memory.
+
+    Attributes:
+        samples: the photos.
+        pool: the numbers of the mixture.
+        weights: the gate's ``(N, M)``.
+        mixing: what the maps were mixed with ``(N, M)``.
+        cases: of every photo's maps, what mixing can change.
+        at_input: the numbers at the size of the networks, where photos are squashed to it; else None.
+    """
+
+    samples: tuple[Sample, ...]
+    pool: Pool
+    weights: Weights
+    mixing: Weights
+    cases: oracle.Cases
+    at_input: Pool | None = None
+
+    @property
+    def expert_iou(self) -> Weights:
+        """IoU of every expert alone on every photo ``(N, M)``."""
+        return oracle.iou_of(self.cases.single())
+
+    def routed(self, name: str) -> Weights:
+        """A number of the mixture for every photo ``(N,)``, in the order of the photos."""
+        found = np.empty(len(self.samples))
+        found[sorted(range(len(found)), key=lambda k: self.samples[k].id)] = self.pool.items.column(name)
+        return found
+
+
+def gather(model: CrackModel, samples: Sequence[Sample], threshold: float = 0.5) -> Gathered:
+    """Run all experts on photo after photo and measure the mixture.
+
+    Raises:
+        DataError: a photo can't be read, or an expert fails.
+    """
+    return gather_seen(model, (look(model, s) for s in progress.track(samples, "measuring photos")), threshold)
+
+
+def gather_seen(model: CrackModel, photos: Iterable[Seen], threshold: float = 0.5) -> Gathered:
+    """The same of photos that were looked at."""
+    pool, small = Pool(), Pool()
+    samples, weights, mixing = list[Sample](), list[Weights](), list[Weights]()
+    truths = deque[NDArray[np.bool_]]()
+
+    def maps() -> Iterator[NDArray[np.float32]]:
+        for one in photos:
+            own = select(one.weights[None], **model.mixing(PredictOptions())).weights[0]
+            mixed = blend(one.maps, own) if one.mixed is None else one.mixed
+            pool.add(one.sample.id, mixed >= threshold, one.truth, one.sample.group)
+            if one.raw is not None:
+                wanted = squash(one.truth, model.config.input)
+                small.add_counts(one.sample.id, Counts.of(blend(one.raw, own) >= threshold, wanted), one.sample.group)
+            samples.append(one.sample)
+            weights.append(one.weights)
+            mixing.append(own)
+            truths.append(one.truth)
+            yield one.maps
+
+    def answers() -> Iterator[NDArray[np.bool_]]:  # asked for after each photo's maps
+        while truths:
+            yield truths.popleft()
+
+    cases = oracle.Cases(maps(), answers(), threshold)
+    return Gathered(tuple(samples), pool, np.stack(weights), np.stack(mixing), cases, small if len(small) else None)
+
+
+def blend(maps: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
+    """Weighted sum ``(H, W)`` of maps ``(M, H, W)``, in the order in which prediction adds them."""
+    found = np.zeros(maps.shape[1:], np.float32)
+    for m in np.flatnonzero(weights):
+        found += np.float32(weights[m]) * maps[m]
+    return found
+
+
+def totals_of(model: CrackModel, found: Gathered) -> dict[str, float]:
+    """The metrics of the spec."""
+    names = {m.name for m in registry.get("crack").metrics}
+    metrics = {k: v for k, v in found.pool.compute().items() if k in names}
+    if len(model.names) > 1:
+        told = routing.report(found.weights, found.expert_iou, found.routed("iou"))
+        metrics.update(
+            hit=told["top1_accuracy"],
+            top2_recall=told["top2_recall"],
+            regret=told["regret"],
+            entropy=told["entropy_share"],
+        )
+    return metrics
 
 
 def stacked(seen: Sequence[Seen]) -> Weights:
@@ -99,65 +207,38 @@ def expert_scores(seen: Sequence[Seen]) -> Weights:
     return oracle.iou_of(oracle.Cases([s.maps for s in seen], [s.truth for s in seen]).single())
 
 
-def measure(model: CrackModel, seen: Sequence[Seen], threshold: float = 0.5) -> tuple[Pool, Weights]:
-    """All numbers of the mixture, photo by photo, and the mixing weights ``(N, M)``."""
-    weights = mixed_weights(model, seen)
-    pool = Pool()
-    for one, w in zip(seen, weights, strict=True):
-        pool.add(one.sample.id, blend(one.maps, w) >= threshold, one.truth, one.sample.group)
-    return pool, weights
-
-
-def mixed_weights(model: CrackModel, seen: Sequence[Seen], **changes: Any) -> Weights:
-    """Mixing weights ``(N, M)`` by the model's own way, or another one."""
-    return select(stacked(seen), **{**model.mixing(PredictOptions()), **changes}).weights
-
-
-def blend(maps: NDArray[np.float32], weights: Weights) -> NDArray[np.float32]:
-    """Weighted sum ``(H, W)`` of maps ``(M, H, W)``, in the order in which prediction adds them."""
-    found = np.zeros(maps.shape[1:], np.float32)
-    for m in np.flatnonzero(weights):
-        found += np.float32(weights[m]) * maps[m]
-    return found
-
-
-def totals(model: CrackModel, seen: Sequence[Seen], pool: Pool, weights: Weights) -> dict[str, float]:
-    """The metrics of the spec."""
-    found = pool.compute()
-    names = {m.name for m in registry.get("crack").metrics}
-    metrics = {k: v for k, v in found.items() if k in names}
-    if len(model.names) > 1:
-        scores = expert_scores(seen)
-        order = sorted(range(len(seen)), key=lambda k: seen[k].sample.id)
-        routed = np.empty(len(seen))
-        routed[order] = pool.items.column("iou")
-        told = routing.report(stacked(seen), scores, routed)
-        metrics.update(
-            hit=told["top1_accuracy"], top2_recall=told["top2_recall"], regret=told["regret"], entropy=told["entropy_share"]
-        )
-    return metrics
-
-
 # ------------------------------------------------------------------------------------------------- tables
 
 
-def surfaces(seen: Sequence[Seen], weights: Weights) -> Table:
+def surfaces(names: Sequence[str], found: Gathered) -> Table:
     """Pooled IoU on each kind of surface: the mixture beside every expert."""
     rows: list[Mapping[str, Any]] = []
-    for domain in sorted({s.sample.domain for s in seen}):
-        chosen = [k for k, s in enumerate(seen) if s.sample.domain == domain]
-        cases = oracle.Cases([seen[k].maps for k in chosen], [seen[k].truth for k in chosen])
-        row = {"surface": domain or "unknown", "photos": len(chosen)}
-        row["mixture"] = round(oracle.mixture(cases, weights[chosen], "").summary()["pooled_iou"], 4)
-        for m in range(cases.experts):
-            row[f"expert {m + 1}"] = round(oracle.mixture(cases, np.eye(cases.experts)[m], "").summary()["pooled_iou"], 4)
+    single = found.cases.single()
+    counts = np.stack([found.routed(name) for name in COUNTS], axis=1)
+    domains = np.array([s.domain for s in found.samples])
+    for domain in sorted(set(domains)):
+        chosen = domains == domain
+        row = {"surface": str(domain) or "unknown", "photos": int(chosen.sum())}
+        row["mixture"] = round(float(pooled_scores(counts[chosen].sum(axis=0))["pooled_iou"]), 4)
+        for m, name in enumerate(names):
+            total = single[chosen, m].sum(axis=0).astype(np.float64)
+            row[name] = round(float(pooled_scores(total)["pooled_iou"]), 4)
         rows.append(row)
     return Table(dict.fromkeys(rows[0], ""), rows, "Pooled IoU by surface")
 
 
-def ways(model: CrackModel, seen: Sequence[Seen], cases: oracle.Cases, val: oracle.Cases | None = None) -> list[oracle.Mixture]:
-    """Every expert, Hard, Soft, Top-K for every K, adaptive, leave-one-out, simple mixtures, oracles."""
-    names, gate = model.names, stacked(seen)
+def ways(
+    model: CrackModel, seen: Sequence[Seen] | Weights, cases: oracle.Cases, val: oracle.Cases | None = None
+) -> list[oracle.Mixture]:
+    """Every expert, Hard, Soft, Top-K for every K, adaptive, leave-one-out, simple mixtures, oracles.
+
+    Args:
+        model: its names and its settings of mixing.
+        seen: the photos, or the gate's weights of them ``(N, M)``.
+        cases: the same photos, for counting.
+        val: validation photos, on which mixtures that are fixed for all photos are chosen.
+    """
+    names, gate = model.names, seen if isinstance(seen, np.ndarray) else stacked(seen)
     found = [oracle.mixture(cases, np.eye(len(names))[m], name) for m, name in enumerate(names)]
     for mode in ("hard", "soft"):
         found.append(oracle.mixture(cases, select(gate, mode).weights, f"gate, {mode}"))
@@ -172,16 +253,15 @@ def ways(model: CrackModel, seen: Sequence[Seen], cases: oracle.Cases, val: orac
     return [*found, *oracle.baselines(cases, val)]
 
 
-def ablation(model: CrackModel, seen: Sequence[Seen], draws: int = 10_000, val: Sequence[Seen] = ()) -> list[Table]:
+def ablation(model: CrackModel, found: Gathered, draws: int = 10_000, val: Gathered | None = None) -> list[Table]:
     """The paper's Tables 3 to 5 on our photos, with simple mixtures and oracles, against the best single expert."""
-    cases = oracle.Cases([s.maps for s in seen], [s.truth for s in seen])
-    aside = oracle.Cases([s.maps for s in val], [s.truth for s in val]) if val else None
-    found = ways(model, seen, cases, aside)
-    pools = {m.name: _pool(m, seen) for m in found}
+    mixtures = ways(model, found.weights, found.cases, val.cases if val is not None else None)
+    pools = {m.name: _pool(m, found.samples) for m in mixtures}
     best = max(model.names, key=lambda n: pools[n].compute()["pooled_iou"])
-    compared = {c.name: c for c in compare(pools[best], {n: p for n, p in pools.items() if n != best}, by="group", draws=draws)}
+    others = {n: p for n, p in pools.items() if n != best}
+    compared = {c.name: c for c in compare(pools[best], others, by="group", draws=draws)}
     rows = []
-    for mixed in found:
+    for mixed in mixtures:
         summary = mixed.summary()
         row: dict[str, Any] = {"way": mixed.name}
         row.update({k.removeprefix("pooled_"): round(100 * summary[k], 2) for k in _COLUMNS})
@@ -199,29 +279,30 @@ def ablation(model: CrackModel, seen: Sequence[Seen], draws: int = 10_000, val: 
 _COLUMNS = ("pooled_iou", "pooled_precision", "pooled_recall", "pooled_f1", "pooled_miou")
 
 
-def _pool(mixed: oracle.Mixture, seen: Sequence[Seen]) -> Pool:
+def _pool(mixed: oracle.Mixture, samples: Sequence[Sample]) -> Pool:
     pool = Pool()
-    for one, counts in zip(seen, mixed.counts, strict=True):
-        pool.add_counts(one.sample.id, Counts(*(int(c) for c in counts)), one.sample.group)
+    for sample, counts in zip(samples, mixed.counts, strict=True):
+        pool.add_counts(sample.id, Counts(*(int(c) for c in counts)), sample.group)
     return pool
 
 
 # ------------------------------------------------------------------------------------------------ drawing
 
 
-def _plots(pool: Pool, seen: Sequence[Seen]) -> dict[str, str]:
-    return {"IoU of each photo": plots.histogram(pool.items.column("iou"), "IoU", {"mean": float(np.nanmean(pool.items.column("iou")))})}
+def _plots(pool: Pool) -> dict[str, str]:
+    column = pool.items.column("iou")
+    return {"IoU of each photo": plots.histogram(column, "IoU", {"mean": float(np.nanmean(column))})}
 
 
-def _pictures(seen: Sequence[Seen], weights: Weights, count: int) -> Mapping[str, NDArray[Any]]:
-    order = rng_for(0, "crack", "pictures", len(seen)).permutation(len(seen))[:count]
-    drawn = {}
+def _pictures(model: CrackModel, samples: Sequence[Sample], count: int) -> Iterator[tuple[str, NDArray[Any]]]:
+    order = rng_for(0, "crack", "pictures", len(samples)).permutation(len(samples))[:count]
     for k in sorted(int(i) for i in order):
-        one, picture = seen[k], seen[k].sample.image()
-        found = blend(one.maps, weights[k]) >= 0.5
+        one = look(model, samples[k])
+        own = select(one.weights[None], **model.mixing(PredictOptions())).weights[0]
+        found = (blend(one.maps, own) if one.mixed is None else one.mixed) >= 0.5
+        picture = one.sample.image()
         row = [grey(picture), overlay(picture, found), comparison(picture, found, one.truth)]
-        drawn[f"{one.sample.id}: photo, mask found, right (blue), invented (red), missed (green)"] = beside(row)
-    return drawn
+        yield f"{one.sample.id}: photo, mask found, right (blue), invented (red), missed (green)", beside(row)
 
 
 # --------------------------------------------------------------------------------------------------- card
@@ -230,12 +311,13 @@ def _pictures(seen: Sequence[Seen], weights: Weights, count: int) -> Mapping[str
 def card_of(model: CrackModel, samples: Sequence[Sample], run: Run | None, drawn: bool) -> Card:
     """The card of a freshly trained model, measured on held-out drawn photos, or on a user's test split."""
     chosen = heldout(model) if drawn else list(samples)
-    seen = [look(model, s) for s in progress.track(chosen, "measuring photos")]
-    pool, weights = measure(model, seen)
-    metrics = totals(model, seen, pool, weights)
+    metrics = totals_of(model, gather(model, chosen))
     spec = registry.get("crack")
     data = model.config.data
-    words = f"{data.train} drawn photos of {len(world.DOMAINS)} surfaces with drawn cracks" if drawn else "a user's photos"
+    words = (
+        f"{data.train} drawn photos of {len(world.DOMAINS)} surfaces with drawn cracks" if drawn else "a user's photos"
+    )
+    where = f"held-out drawn photos of {data.size} pixels" if drawn else "photos of the user's test split"
     if drawn and data.photos:
         words += ", some drawn on packaged photos of gravel and brick"
     return Card(
@@ -248,7 +330,7 @@ def card_of(model: CrackModel, samples: Sequence[Sample], run: Run | None, drawn
         date=now(),
         metrics={m.name: _finite(metrics.get(m.name)) for m in spec.metrics},
         protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
-        measured_on=f"{len(chosen)} held-out {'drawn ' if drawn else ''}photos of {data.size if drawn else 'their own'} pixels",
+        measured_on=f"{len(chosen)} {where}",
         parameters=sum(p.numel() for n in model.networks.values() for p in n.parameters()),
         energy=energy_line(model) if "gate" in model.networks and not model.config.external else "not estimated",
         limits=(

@@ -15,16 +15,19 @@ from numpy.typing import NDArray
 from fieldsight import predicting
 from fieldsight.data.files import write_json
 from fieldsight.data.images import write_image
-from fieldsight.errors import ConfigError
+from fieldsight.errors import ConfigError, DataError
 from fieldsight.predictions import Picture, Prediction, Table, beside, heat
 from fieldsight.systems.crack import review
-from fieldsight.systems.crack.inference import gate_view, iou, probability
+from fieldsight.systems.crack.config import CrackConfig
+from fieldsight.systems.crack.fusion import fuse
+from fieldsight.systems.crack.inference import gate_view, iou, prepared, probability, restored
 from fieldsight.systems.crack.mixing import select, softmax
 from fieldsight.systems.crack.nets.gate import Gate
 from fieldsight.systems.crack.oof import Table as Oof
 from fieldsight.systems.crack.options import ExplainOptions, PredictOptions
 from fieldsight.systems.crack.photo import Photo
-from fieldsight.systems.crack.predict import CrackModel
+from fieldsight.systems.crack.predict import WHOLE, CrackModel
+from fieldsight.systems.crack.routes import Route
 from fieldsight.systems.crack.sample import MaskArray, Sample
 
 #: Dimensions that are kept of a training photo's embedding.
@@ -80,7 +83,10 @@ class Explanation(Prediction):
 
     def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
         """Weights in words, then the neighbours."""
-        facts = {e: f"{w:.0%}{' (used)' if e in self.chosen else ''}" for e, w in zip(self.experts, self.weights, strict=True)}
+        facts = {
+            e: f"{w:.0%}{' (used)' if e in self.chosen else ''}"
+            for e, w in zip(self.experts, self.weights, strict=True)
+        }
         facts.update({k.replace("_", " "): str(v) for k, v in self.facts.items()})
         return facts, (self.nearest,)
 
@@ -99,21 +105,31 @@ def explain(model: CrackModel, inputs: Any, out: Path | None, options: ExplainOp
 
 
 def explain_one(model: CrackModel, photo: Photo, options: ExplainOptions) -> Explanation:
-    """Explain one photo's route."""
+    """Explain one photo's route, as the gate sees it in one piece."""
     view = gate_view(photo.small(), model.config).to(model.device)
     gate = model.networks["gate"]
     assert isinstance(gate, Gate)
     logits, attention, embedding = grad_cam(gate, view)
     weights = torch.softmax(logits / model.config.mix.temperature, dim=0).numpy()
     selection = select(weights[None], **model.mixing(PredictOptions())).weights[0]
-    picture = photo.small_for(tuple(view.shape[2:]))  # type: ignore[arg-type]
-    height, width = picture.shape[:2]
-    facts: dict[str, Any] = {"entropy": round(float(review.gate_doubt(weights[None])[0]), 4), **expert_set(model, weights)}
+    picture = photo.small_for((int(view.shape[2]), int(view.shape[3])))
+    facts: dict[str, Any] = {
+        "entropy": round(float(review.gate_doubt(weights[None])[0]), 4),
+        **expert_set(model, weights),
+    }
+    if model.config.fit == "native" and max(photo.shape) > WHOLE:
+        facts["note"] = "predict chooses place by place in a photo of this size; this is the choice for the whole"
     return Explanation(
-        picture, attention[:height, :width], model.names, weights,
+        picture, _fitted(attention, picture, model.config), model.names, weights,
         tuple(n for n, w in zip(model.names, selection, strict=True) if w > 0),
         nearest(model, embedding, options.neighbours), facts,
     )  # fmt: skip
+
+
+def _fitted(attention: NDArray[np.float32], picture: Picture, config: CrackConfig) -> NDArray[np.float32]:
+    """Attention on what the networks took as it lies on the picture: without padding, or stretched back."""
+    shape = (picture.shape[0], picture.shape[1])
+    return restored(torch.from_numpy(attention)[None, None], shape, config)[0, 0].numpy()
 
 
 def grad_cam(gate: Gate, view: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.float32], NDArray[np.float32]]:
@@ -134,11 +150,17 @@ def grad_cam(gate: Gate, view: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.f
 
 
 def neighbours(model: CrackModel, samples: Sequence[Sample], table: Oof) -> dict[str, Any]:
-    """Embeddings of the training photos, reduced to :data:`KEPT` dimensions, with their out-of-fold rows."""
+    """Embeddings of the training photos, reduced to :data:`KEPT` dimensions, with their out-of-fold rows.
+
+    Raises:
+        DataError: the table is of other photos.
+    """
     gate = model.networks["gate"]
     assert isinstance(gate, Gate)
     by_id = {s.id: s for s in samples}
     rows = [r for r in table.rows if r.id in by_id]
+    if not rows:
+        raise DataError("The out-of-fold table names none of the training photos. Make it of the same data.")
     found = []
     for row in rows:
         with torch.inference_mode():
@@ -160,16 +182,25 @@ def neighbours(model: CrackModel, samples: Sequence[Sample], table: Oof) -> dict
 
 
 def nearest(model: CrackModel, embedding: NDArray[Any], count: int) -> Table:
-    """The training photos whose embeddings lie nearest, with their out-of-fold scores."""
+    """The training photos whose embeddings lie nearest, with their out-of-fold scores.
+
+    Raises:
+        DataError: they were kept for another gate.
+    """
     kept = model.artefacts.get("neighbours")
     if not kept or not count:
         return Table({}, [], "nearest training photos")
-    point = (embedding - np.array(kept["mean"])) @ np.array(kept["axes"]).T
+    mean, axes = np.array(kept["mean"]), np.array(kept["axes"])
+    if mean.shape != embedding.shape:
+        raise DataError("The model's neighbours are of another gate. Train the gate again.")
+    point = (embedding - mean) @ axes.T
     distance = np.linalg.norm(np.array(kept["points"]) - point, axis=1)
     rows = []
     for k in np.argsort(distance, kind="stable")[:count]:
         scores = dict(zip(kept["experts"], kept["scores"][k], strict=True))
-        rows.append({"photo": kept["ids"][k], "surface": kept["domains"][k], "distance": round(float(distance[k]), 3), **scores})
+        rows.append(
+            {"photo": kept["ids"][k], "surface": kept["domains"][k], "distance": round(float(distance[k]), 3), **scores}
+        )
     columns = {"photo": "", "surface": "", "distance": "", **dict.fromkeys(kept["experts"], "IoU")}
     return Table(columns, rows, "nearest training photos, with their out-of-fold IoU")
 
@@ -202,28 +233,78 @@ class Seen:
     Attributes:
         sample: the photo.
         truth: its mask.
-        weights: the gate's, ``(M,)``.
-        maps: of all experts, ``(M, H, W)``.
+        weights: the gate's, ``(M,)``; their mean where a large photo was routed cell by cell.
+        maps: of all experts, ``(M, H, W)`` in 0-1.
+        mixed: what prediction gives ``(H, W)``, where the photo was routed cell by cell; else None.
+        raw: the maps at the size of the networks ``(M, S, S)``, where photos are squashed to it; else None.
     """
 
     sample: Sample
     truth: MaskArray
     weights: NDArray[np.float64]
     maps: NDArray[np.float32]
+    mixed: NDArray[np.float32] | None = None
+    raw: NDArray[np.float32] | None = None
 
 
 def look(model: CrackModel, sample: Sample) -> Seen:
-    """Run the gate and every expert on a photo in one piece."""
-    picture = sample.image()
-    maps = [
-        probability(model.networks[n], picture, model.config) if n in model.config.pool else model.external_map(n, sample)
+    """Run the gate and every expert on a photo: in one piece, or tile by tile where prediction would.
+
+    Raises:
+        DataError: an expert failed.
+    """
+    picture, truth = sample.image(), sample.mask()
+    if model.config.fit == "native" and max(truth.shape) > PredictOptions().tile:
+        return _look_by_tiles(model, sample, picture, truth)
+    weights = _weights(model, picture)
+    if model.config.fit == "squash":
+        image = prepared(picture, model.config)
+        found = torch.cat([_squashed(model, name, image, sample.id) for name in model.names], dim=1)
+        shape = (truth.shape[0], truth.shape[1])
+        maps = restored(found, shape, model.config)[0].numpy().clip(0.0, 1.0)
+        return Seen(sample, truth, weights, maps, raw=found[0].numpy())
+    found_maps = [
+        probability(model.networks[n], picture, model.config)
+        if n in model.config.pool
+        else model.external_map(n, sample)
         for n in model.names
     ]
-    if "gate" not in model.networks:
-        return Seen(sample, sample.mask(), np.ones(1), np.stack(maps))
+    return Seen(sample, truth, weights, np.stack(found_maps).clip(0.0, 1.0))
+
+
+def _squashed(model: CrackModel, name: str, image: torch.Tensor, id: str) -> torch.Tensor:
+    """One expert's map ``(1, 1, S, S)`` of what the networks take."""
+    if name not in model.config.pool:
+        return model.external_experts(allow_code=True)[name].probability(image, [id]).cpu()
     with torch.inference_mode():
-        logits = model.networks["gate"](gate_view(picture, model.config).to(model.device))[0].cpu().numpy()
-    return Seen(sample, sample.mask(), softmax(logits[None], model.config.mix.temperature)[0], np.stack(maps))
+        return torch.sigmoid(model.networks[name].eval()(image.to(model.device))).cpu()
+
+
+def _weights(model: CrackModel, picture: Picture) -> NDArray[np.float64]:
+    if "gate" not in model.networks:
+        return np.ones(1)
+    with torch.inference_mode():
+        logits = model.networks["gate"].eval()(gate_view(picture, model.config).to(model.device))[0].cpu().numpy()
+    return np.asarray(softmax(logits[None], model.config.mix.temperature)[0], np.float64)
+
+
+def _look_by_tiles(model: CrackModel, sample: Sample, picture: Picture, truth: MaskArray) -> Seen:
+    options = PredictOptions()
+    photo = Photo((truth.shape[0], truth.shape[1]), lambda rows, columns: picture[rows, columns], sample.id)
+    model.external_experts(allow_code=True)
+    engine = model.engine(options, sample.id)
+
+    def refuse(name: str, problem: str) -> None:
+        raise DataError(f"'{sample.id}' can't be measured: expert '{name}' failed: {problem}")
+
+    maps = np.empty((len(model.names), *truth.shape), np.float32)
+    for m in range(len(model.names)):
+        alone = np.eye(len(model.names), dtype=np.float32)[m][None, None]
+        maps[m] = fuse(photo, Route(alone, alone), engine, model.config, options, refuse).probability
+    route = model.route(photo, options, engine)
+    mixed = None if route.single else fuse(photo, route, engine, model.config, options, refuse).probability
+    weights = route.gate.reshape(-1, len(model.names)).astype(np.float64).mean(axis=0)
+    return Seen(sample, truth, weights / weights.sum(), maps.clip(0.0, 1.0), mixed)
 
 
 def expert_set(model: CrackModel, weights: NDArray[Any]) -> dict[str, Any]:

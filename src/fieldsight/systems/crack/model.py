@@ -78,6 +78,11 @@ def set_prior(network: nn.Module, share: float) -> None:
     """Let an untrained expert begin with the share of crack as its probability everywhere (Lin et al. 2017, 3.3)."""
     with torch.no_grad():
         for layer in network.modules():
-            if isinstance(layer, nn.Conv2d) and layer.out_channels == 1 and layer.kernel_size == (1, 1) and layer.bias is not None:
+            if (
+                isinstance(layer, nn.Conv2d)
+                and layer.out_channels == 1
+                and layer.kernel_size == (1, 1)
+                and layer.bias is not None
+            ):
                 layer.bias.fill_(math.log(share / (1.0 - share)))
                 layer.weight.mul_(0.1)

@@ -83,7 +83,9 @@ class Table:
             DataError: they do not.
         """
         if [(r.id, r.fold) for r in self.rows] != [(r.id, r.fold) for r in other.rows]:
-            raise DataError("The two out-of-fold tables hold other photos or folds. Make them of the same data and seed.")
+            raise DataError(
+                "The two out-of-fold tables hold other photos or folds. Make them of the same data and seed."
+            )
         rows = tuple(
             Row(a.id, a.group, a.domain, a.fold, a.crack_pixels, {**a.scores, **b.scores}, {**a.side, **b.side})
             for a, b in zip(self.rows, other.rows, strict=True)
@@ -91,15 +93,25 @@ class Table:
         return Table(tuple(dict.fromkeys((*self.experts, *other.experts))), rows)
 
     def to_csv(self) -> str:
-        """As text: ``image_id, fold, group, domain, n_gt_pixels, iou_<expert>..., prec_..., rec_..., f1_..., n_pred_...``."""
+        """As text: ``image_id, fold, group, domain, n_gt_pixels``, then ``iou_``, ``prec_``, ``rec_`` ... by expert."""
         sides = [f"{s}_{e}" for s in SIDE for e in self.experts]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(["image_id", "fold", "group", "domain", "n_gt_pixels", *(f"iou_{e}" for e in self.experts), *sides])
+        writer.writerow(
+            ["image_id", "fold", "group", "domain", "n_gt_pixels", *(f"iou_{e}" for e in self.experts), *sides]
+        )
         for r in self.rows:
             scores = [_text(r.scores[e]) for e in self.experts]
             writer.writerow(
-                [r.id, r.fold, r.group, r.domain, r.crack_pixels, *scores, *(_text(r.side.get(s, math.nan)) for s in sides)]
+                [
+                    r.id,
+                    r.fold,
+                    r.group,
+                    r.domain,
+                    r.crack_pixels,
+                    *scores,
+                    *(_text(r.side.get(s, math.nan)) for s in sides),
+                ]
             )
         return buffer.getvalue()
 
@@ -121,14 +133,18 @@ def load_table(path: str | Path) -> Table:
             experts = tuple(n.removeprefix("iou_") for n in names if n.startswith("iou_"))
             missing = [n for n in ("image_id", "fold", "group", "n_gt_pixels") if n not in names]
             if missing or not experts:
-                raise DataError(f"'{path}' is no out-of-fold table: it lacks {', '.join(missing) or 'columns iou_...'}.")
+                raise DataError(
+                    f"'{path}' is no out-of-fold table: it lacks {', '.join(missing) or 'columns iou_...'}."
+                )
             rows = tuple(_row(values, experts) for values in reader)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise DataError(f"Can't read the out-of-fold table '{path}': {error}.") from None
     for row in rows:
         bad = [e for e, v in row.scores.items() if not (math.isnan(v) or 0 <= v <= 1)]
         if bad:
-            raise DataError(f"'{path}': the score of '{bad[0]}' on '{row.id}' is {row.scores[bad[0]]}; 0 to 1 is allowed.")
+            raise DataError(
+                f"'{path}': the score of '{bad[0]}' on '{row.id}' is {row.scores[bad[0]]}; 0 to 1 is allowed."
+            )
     return Table(experts, rows)
 
 
@@ -147,9 +163,10 @@ def assign_folds(samples: Sequence[Sample], count: int, seed: int, crack: Sequen
     groups = sorted({s.group for s in samples})
     if len(groups) < count:
         raise DataError(
-            f"{len(groups)} groups of photos can't make {count} folds. Use --set oof.folds={max(2, len(groups))}, or more data."
+            f"{len(groups)} groups of photos can't make {count} folds. "
+            f"Use --set oof.folds={max(2, len(groups))}, or more data."
         )
-    amount = {g: 0.0 for g in groups}
+    amount = dict.fromkeys(groups, 0.0)
     for sample, pixels in zip(samples, crack, strict=True):
         amount[sample.group] += pixels
     order = [groups[i] for i in rng_for(seed, "folds").permutation(len(groups))]
@@ -193,9 +210,7 @@ def out_of_fold(
                 truth = samples[k].mask()
                 scores[k][name], side = score(predictor(samples[k]) >= 0.5, truth, empty_gt)
                 sides[k].update({f"{s}_{name}": v for s, v in side.items()})
-    rows = tuple(
-        Row(s.id, s.group, s.domain, places[k], crack[k], scores[k], sides[k]) for k, s in enumerate(samples)
-    )
+    rows = tuple(Row(s.id, s.group, s.domain, places[k], crack[k], scores[k], sides[k]) for k, s in enumerate(samples))
     return Table(tuple(experts), rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -12,19 +11,18 @@ import torch
 from torch import Tensor, nn
 
 from fieldsight import progress
-from fieldsight.data import tiling
-from fieldsight.data.arrays import allocate, release
 from fieldsight.engine.seed import torch_seed
-from fieldsight.errors import ConfigError, DataError
+from fieldsight.errors import ConfigError
 from fieldsight.model import Model, Runner
 from fieldsight.predicting import Outcome
 from fieldsight.predictions import Prediction
 from fieldsight.systems.crack import nets
-from fieldsight.systems.crack.agreement import Agreement
 from fieldsight.systems.crack.config import CrackConfig
-from fieldsight.systems.crack.engines import DenseEngine, EagerEngine, PartsEngine
-from fieldsight.systems.crack.external import Expert, FolderExpert, load_external
-from fieldsight.systems.crack.inference import STRIDE, Engine, gate_view, normalise, pad, prepared, restored
+from fieldsight.systems.crack.data import normalise
+from fieldsight.systems.crack.engines import DenseEngine, EagerEngine, PartsEngine, open_parts
+from fieldsight.systems.crack.external import Expert, load_external
+from fieldsight.systems.crack.fusion import Warn, fuse, left_out
+from fieldsight.systems.crack.inference import STRIDE, Engine, gate_view, pad, prepared, restored
 from fieldsight.systems.crack.mixing import select
 from fieldsight.systems.crack.model import Dense, ExpertOnly, GateOnly, set_prior
 from fieldsight.systems.crack.nets.gate import Gate
@@ -46,6 +44,7 @@ class CrackModel(Model):
     output_names: ClassVar[tuple[str, ...]] = ("weights", "maps")
     config: CrackConfig
     _external: dict[str, Expert] | None = None
+    _opened: tuple[Any, dict[str, Runner]] | None = None
 
     # ------------------------------------------------------------------------------------------ networks
 
@@ -87,9 +86,10 @@ class CrackModel(Model):
         """
         if self.config.external or "gate" not in self.networks:
             raise ConfigError(
-                "Only a pool of trained experts with a gate is one network. Export a part: --part gate, or an expert's name."
+                "Only a pool of trained experts with a gate is one network. Export a part: --part gate, or an expert's "
+                "name."
             )
-        experts = {name: self.networks[name] for name in self.config.pool}
+        experts: dict[str, nn.Module] = {name: self.networks[name] for name in self.config.pool}
         return Dense(self.networks["gate"], experts, self.config.mix.temperature)
 
     def example(self) -> dict[str, Tensor]:
@@ -159,14 +159,22 @@ class CrackModel(Model):
         shape = (picture.shape[0], picture.shape[1])
         return restored(found, shape, self.config)[0, 0].numpy()
 
-    def engine(self, options: PredictOptions = PredictOptions(), id: str = "") -> Engine:
+    def engine(self, options: PredictOptions | None = None, id: str = "") -> Engine:
         """What computes: an export in use, a folder of exports, or the networks here."""
+        options = options or PredictOptions()
         external = self.external_experts(options.allow_code)
         if self._runner is not None and type(self._runner) is not Eager:
             return DenseEngine(self, self._runner)
         if options.exports is not None:
-            return PartsEngine(self, options.exports)
+            return PartsEngine(self, self._parts(options.exports), external, id)
         return EagerEngine(self, external, id)
+
+    def _parts(self, folder: Path) -> dict[str, Runner]:
+        """Runners of a folder of exports, kept for the next photo as long as no file in it changes."""
+        state = (folder.resolve(), *sorted((p.name, p.stat().st_mtime_ns) for p in folder.glob("*")))
+        if self._opened is None or self._opened[0] != state:
+            self._opened = (state, open_parts(self, folder))
+        return self._opened[1]
 
     def forward(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """The dense form: weights and all maps; see :meth:`predict_one` for the sparse one."""
@@ -177,19 +185,36 @@ class CrackModel(Model):
     # ---------------------------------------------------------------------------------------- prediction
 
     def read(self, item: Any, options: PredictOptions) -> Photo:
-        """Open a photo: only a part of it is in memory where it is large."""
+        """Open a photo: only a part of it is in memory where it is large. Of a video, the first picture."""
         return open_photo(item, options.resize, options.scale)
 
     def predict_one(self, value: Photo, options: PredictOptions) -> Prediction:
-        """Choose experts, run them, mix, measure.
+        """Choose experts, run them, mix, measure; of a video, picture by picture.
 
         Raises:
             DataError: every expert failed.
         """
-        engine = self.engine(options, value.id)
-        route = self.route(value, options, engine)
-        probability, route, agreement, failed = self.run(value, route, options, engine)
-        return CrackMap.make(self, value, probability, route, agreement, failed, options)
+        if value.video is not None:
+            from fieldsight.systems.crack.video import predict_video
+
+            return predict_video(self, value, options)
+        return self.find(value, options)
+
+    def find(self, photo: Photo, options: PredictOptions, warn: Warn = left_out) -> CrackMap:
+        """The cracks of one photo.
+
+        Args:
+            photo: the photo.
+            options: of ``predict``.
+            warn: told of each expert that fails: its name, and why.
+
+        Raises:
+            DataError: every expert failed.
+        """
+        engine = self.engine(options, photo.id)
+        route = self.route(photo, options, engine)
+        mixed = fuse(photo, route, engine, self.config, options, warn)
+        return CrackMap.make(self, photo, mixed, options)
 
     def mixing(self, options: PredictOptions) -> dict[str, Any]:
         """Mode, k and p: the model's own where the options say nothing."""
@@ -214,72 +239,11 @@ class CrackModel(Model):
             views = cells(photo.shape)
             number = shape[0] * shape[1]
             tracked = progress.track(views, "choosing experts", number) if number > 64 else views
-            weights = np.concatenate([engine.weights(pad(normalise(photo.block(r, c)))).numpy() for _, _, r, c in tracked])
+            weights = np.concatenate(
+                [engine.weights(pad(normalise(photo.block(r, c)))).numpy() for _, _, r, c in tracked]
+            )
         chosen = select(weights, **self.mixing(options)).weights
         return Route(weights.reshape(*shape, -1), chosen.reshape(*shape, -1).astype(np.float32))
-
-    def run(
-        self, photo: Photo, route: Route, options: PredictOptions, engine: Engine
-    ) -> tuple[np.ndarray[Any, Any], Route, Agreement, dict[str, str]]:
-        """The mixed probability map ``(H, W)``, tile by tile; experts that fail are dropped with a warning."""
-        shape = photo.shape
-        failed: dict[str, str] = {}
-        seen = Agreement()
-        mapped = any(isinstance(e, FolderExpert) for e in (self._external or {}).values())  # maps are of whole photos
-        if self.config.fit == "squash" or max(shape) <= options.tile or mapped:
-            mixed, route = self._mix(photo.block(slice(0, shape[0]), slice(0, shape[1])), None, route, engine, failed, seen)
-            return mixed, route, seen, failed
-        while True:
-            before = len(failed)
-            target, seen = allocate(shape, np.float32), Agreement()
-            number = tiling.count(shape, options.tile)
-            pieces = tiling.tiles(shape, options.tile, options.halo)
-            for tile in progress.track(pieces, "predicting tiles", number) if number > 4 else pieces:
-                mixed, route = self._mix(photo.block(*tile.read), tile, route, engine, failed, seen)
-                target[tile.keep] = mixed
-                release(target)
-            if len(failed) == before:  # an expert that fails half-way must not leave a seam: begin anew without it
-                return target, route, seen, failed
-
-    def _mix(
-        self, block: Any, tile: tiling.Tile | None, route: Route, engine: Engine, failed: dict[str, str], seen: Agreement
-    ) -> tuple[np.ndarray[Any, Any], Route]:
-        shape = (block.shape[0], block.shape[1])
-        keep = tile.keep if tile is not None else (slice(0, shape[0]), slice(0, shape[1]))
-        inner = tile.inner if tile is not None else keep
-        image = prepared(block, self.config)
-        maps: dict[int, np.ndarray[Any, Any]] = {}
-        while True:
-            wanted = [int(m) for m in np.flatnonzero(route.needed(*keep)) if int(m) not in maps]
-            if not wanted:
-                break
-            found, problem = self._try(engine, self.names[wanted[0]], image, shape)
-            if found is None:
-                name = self.names[wanted[0]]
-                failed[name] = problem
-                progress.note(f"warning: expert '{name}' failed and is left out: {problem}")
-                if len(failed) == len(self.names):
-                    raise DataError(f"Every expert failed on this photo; the last one, '{name}': {problem}")
-                route = route.without(wanted[0])
-                continue
-            maps[wanted[0]] = found[inner]
-        weights = route.field(*keep)
-        mixed = np.zeros(next(iter(maps.values())).shape, np.float32)
-        for m in sorted(maps):
-            if weights[m].any():
-                mixed += weights[m] * maps[m]
-        seen.add({m: v for m, v in maps.items() if weights[m].any()})
-        return mixed, route
-
-    def _try(self, engine: Engine, name: str, image: Tensor, shape: tuple[int, int]) -> tuple[Any, str]:
-        """An expert's map, or why there is none: a user's network may raise anything, and must not end a run."""
-        try:
-            found = restored(engine.expert(name, image), shape, self.config)[0, 0].numpy()
-        except (ConfigError, KeyboardInterrupt):
-            raise
-        except Exception as error:
-            return None, f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:200]}"
-        return (found, "") if np.isfinite(found).all() else (None, "its map holds NaN or infinity")
 
     # ------------------------------------------------------------------------------------------- exports
 
@@ -325,10 +289,10 @@ class PartModel(CrackModel):
 def deployed(expert: nn.Module) -> nn.Module:
     """An expert without the parts that only training needs."""
     if getattr(expert, "reconstruction", None) is not None:
-        expert.reconstruction = None
+        expert.register_module("reconstruction", None)
     return expert
 
 
 def with_pool(config: CrackConfig, pool: Sequence[str], external: Sequence[str] = ()) -> CrackConfig:
     """A config with another pool."""
-    return dataclasses.replace(config, pool=tuple(pool), external=tuple(external))
+    return config.replace(pool=tuple(pool), external=tuple(external))

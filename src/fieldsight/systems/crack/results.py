@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +26,7 @@ from fieldsight.systems.crack.polygons import to_coco, to_geojson
 from fieldsight.systems.crack.routes import Route
 
 if TYPE_CHECKING:
+    from fieldsight.systems.crack.fusion import Fusion
     from fieldsight.systems.crack.options import PredictOptions
     from fieldsight.systems.crack.photo import Photo
     from fieldsight.systems.crack.predict import CrackModel
@@ -33,6 +36,9 @@ COLUMNS = {
     "id": "", "length_px": "px", "mean_width_px": "px", "max_width_px": "px", "length_mm": "mm", "mean_width_mm": "mm",
     "max_width_mm": "mm", "orientation_deg": "°", "kind": "", "severity": "", "branches": "", "probability": "",
 }  # fmt: skip
+
+#: How the names of files with COCO outlines end.
+COCO = "_coco.json"
 
 
 @dataclass(frozen=True)
@@ -52,37 +58,29 @@ class CrackMap(Prediction):
     mask: NDArray[np.bool_]
     probability: NDArray[np.float32]
     source: Picture
-    cracks: tuple[Crack, ...] = field(repr=False)
+    cracks: Sequence[Crack] = field(repr=False)
     summary: Summary
     facts: Mapping[str, Any] = field(default_factory=dict)
     georeference: Georeference | None = field(default=None, repr=False)
 
     @classmethod
-    def make(
-        cls,
-        model: CrackModel,
-        photo: Photo,
-        probability: NDArray[np.float32],
-        route: Route,
-        agreement: Agreement,
-        failed: Mapping[str, str],
-        options: PredictOptions,
-    ) -> CrackMap:
+    def make(cls, model: CrackModel, photo: Photo, mixed: Fusion, options: PredictOptions) -> CrackMap:
         """Threshold, measure, and say how it came about."""
         threshold = options.threshold or model.config.mix.threshold
-        mask = _mask(probability, photo, threshold)
-        cracks = measure(mask, probability, photo.scale_mm, options.min_length)
+        mask = _mask(mixed.probability, photo, threshold)
+        cracks = measure(mask, mixed.probability, photo.scale_mm, options.min_length)
         facts = {
+            **({"photo": photo.name} if photo.name else {}),
             "threshold": threshold,
             **({"scale_mm": round(photo.scale_mm, 6)} if photo.scale_mm else {}),
-            **route_facts(model, route, agreement),
-            **({"failed": dict(failed)} if failed else {}),
+            **route_facts(model, mixed.route, mixed.agreement),
+            **({"failed": dict(mixed.failed)} if mixed.failed else {}),
             **({"notes": list(photo.notes)} if photo.notes else {}),
             "model": model.source,
         }
         shape = (mask.shape[0], mask.shape[1])
         return cls(
-            mask, probability, photo.small(PREVIEW), tuple(cracks), summarize(cracks, shape, photo.scale_mm), facts,
+            mask, mixed.probability, photo.small(PREVIEW), cracks, summarize(cracks, shape, photo.scale_mm), facts,
             photo.georeference,
         )  # fmt: skip
 
@@ -108,9 +106,11 @@ class CrackMap(Prediction):
         ]
         transform = placed.transform if placed is not None else None
         outlines = to_geojson(self.cracks, transform, placed.epsg if placed is not None else None)
-        written.append(write_json(base.with_name(f"{name}.geojson"), outlines))
-        coco = to_coco([(f"{name}_mask", (self.mask.shape[0], self.mask.shape[1]), self.cracks)])
-        written.append(write_json(base.with_name(f"{name}_coco.json"), coco))
+        written.append(_write_compact(base.with_name(f"{name}.geojson"), outlines))
+        # the photo's own name below the folder that was predicted, else what was written
+        file = Path(stem).with_name(str(self.facts.get("photo") or written[0].name)).as_posix()
+        coco = to_coco([(file, (self.mask.shape[0], self.mask.shape[1]), self.cracks)])
+        written.append(_write_compact(base.with_name(f"{name}{COCO}"), coco))
         written.append(write_json(base.with_name(f"{name}.json"), self.to_dict()))
         return written
 
@@ -198,16 +198,19 @@ def route_facts(model: CrackModel, route: Route, agreement: Agreement) -> dict[s
 # -------------------------------------------------------------------------------------- files of a folder
 
 
-def write_folder_files(files: Sequence[Path], summaries: Sequence[tuple[str, Mapping[str, Any]]], out: Path, reference: Any = None) -> list[Path]:
+def write_folder_files(
+    files: Sequence[Path], summaries: Sequence[tuple[str, Mapping[str, Any]]], out: Path, reference: Any = None
+) -> list[Path]:
     """For several photos: all outlines as one COCO file, and who should be looked at first.
 
     Args:
         files: what was written for the photos.
-        summaries: name and ``to_dict`` of each photo.
+        summaries: name and ``to_dict`` of each photo or video.
         out: folder.
         reference: the model's ``routing`` artefact: what signs of doubt are usual.
     """
-    written = [write_json(out / "coco.json", _joined([f for f in files if f.name.endswith("_coco.json")]))]
+    outlines = [f for f in files if f.name.endswith(COCO)]
+    written = [_write_compact(out / "coco.json", joined_coco(outlines))]
     listed = review_table(summaries, reference)
     written.append(write_text(out / "review.csv", listed.to_csv()))
     return written
@@ -224,7 +227,8 @@ def review_table(summaries: Sequence[tuple[str, Mapping[str, Any]]], reference: 
     signs = review.Signs(column("disagreement"), column("doubt"), column("set_size"), experts)
     usual = None
     if reference:
-        usual = review.Signs(*(np.array(reference[k], dtype=np.float64) for k in ("disagreement", "doubt", "set_size")), experts)
+        names = ("disagreement", "doubt", "set_size")
+        usual = review.Signs(*(np.array(reference[k], dtype=np.float64) for k in names), experts)
     found = review.review_list([name for name, _ in summaries], signs, usual)
     by_name = dict(summaries)
     table = [
@@ -232,19 +236,24 @@ def review_table(summaries: Sequence[tuple[str, Mapping[str, Any]]], reference: 
          "cracks": by_name[r.id].get("count"), "length_px": by_name[r.id].get("length_px")}
         for r in found
     ]  # fmt: skip
-    return Table(dict.fromkeys(("place", "photo", "score", "reason", "cracks", "length_px"), ""), table, "photos to review")
+    return Table(
+        dict.fromkeys(("place", "photo", "score", "reason", "cracks", "length_px"), ""), table, "photos to review"
+    )
 
 
-def _joined(files: Sequence[Path]) -> dict[str, Any]:
-    joined: dict[str, Any] = {"images": [], "annotations": [], "categories": []}
+def joined_coco(files: Sequence[Path]) -> dict[str, Any]:
+    """COCO files of single photos as one; ids count from 1 through all of them."""
+    joined: dict[str, Any] = to_coco([])
     for path in files:
         found = read_json(path)
-        joined["categories"] = found["categories"]
-        number = {i["id"]: len(joined["images"]) + k for k, i in enumerate(found["images"], 1)}
-        joined["images"] += [{**i, "id": number[i["id"]]} for i in found["images"]]
+        if "annotations" not in found:  # the summary of a photo whose own name ends so
+            continue
+        number = {image["id"]: len(joined["images"]) + k for k, image in enumerate(found["images"], 1)}
+        joined["images"] += [{**image, "id": number[image["id"]]} for image in found["images"]]
         start = len(joined["annotations"])
         joined["annotations"] += [
-            {**a, "id": start + k, "image_id": number[a["image_id"]]} for k, a in enumerate(found["annotations"], 1)
+            {**row, "id": start + k, "image_id": number[row["image_id"]]}
+            for k, row in enumerate(found["annotations"], 1)
         ]
     return joined
 
@@ -266,6 +275,11 @@ def _mask(probability: NDArray[np.float32], photo: Photo, threshold: float) -> N
     return mask
 
 
+def _write_compact(path: Path, values: Mapping[str, Any]) -> Path:
+    """JSON without line breaks: outlines hold many numbers."""
+    return write_text(path, json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
+
+
 def _bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
     return mask.view(np.uint8) * np.uint8(255) if mask.dtype == np.bool_ else mask
 
@@ -285,9 +299,15 @@ def _bands_of(mask: NDArray[np.bool_], rows: NDArray[np.intp]) -> list[NDArray[n
 
 
 def _labelled(picture: Picture, cracks: Sequence[Crack], factor: float) -> Picture:
-    import dataclasses
-
-    moved = [dataclasses.replace(c, max_width_at=(c.max_width_at[0] * factor, c.max_width_at[1] * factor)) for c in cracks]
+    """Numbers in a preview: cracks are moved to where they are in it."""
+    moved = [
+        dataclasses.replace(
+            crack,
+            max_width_at=(crack.max_width_at[0] * factor, crack.max_width_at[1] * factor),
+            max_width_px=crack.max_width_px * factor,
+        )
+        for crack in cracks
+    ]
     return labels(picture, moved)
 
 
@@ -305,4 +325,3 @@ def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
         else:
             found[name] = value
     return found
-

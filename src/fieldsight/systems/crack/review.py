@@ -49,12 +49,32 @@ def disagreement(maps: NDArray[Any], run: ArrayLike | None = None) -> float:
     own = maps[chosen]
     if len(own) < 2:
         return math.nan
-    near = own[:, own.max(axis=0) >= NEAR].astype(np.float64)
-    # the sum of all pairwise distances of sorted numbers, without the pairs
-    k = len(near)
-    factor = 2.0 * np.arange(k) - (k - 1)
-    total = float((factor @ np.sort(near, axis=0)).sum()) / (k * (k - 1) / 2)
-    return total / max(near.shape[1], LEAST_AREA)
+    total, pixels = contradiction(own)
+    return total / max(pixels, LEAST_AREA)
+
+
+def contradiction(maps: NDArray[Any], run: NDArray[np.bool_] | None = None) -> tuple[float, int]:
+    """What :func:`disagreement` is made of, for a part of a photo: parts add up.
+
+    Args:
+        maps: ``(M, H, W)`` float 0 to 1, no NaN.
+        run: ``(M, H, W)`` bool, or of a shape that broadcasts to it: which experts count at which pixel; all where
+            left out.
+
+    Returns:
+        The sum, over pixels that matter, of the mean of ``|p_i - p_j|`` over pairs; and the number of such pixels.
+        Pixels at which fewer than two experts count do not matter.
+    """
+    used = np.ones(maps.shape, np.bool_) if run is None else np.broadcast_to(run, maps.shape)
+    near = (np.where(used, maps, 0.0).max(axis=0) >= NEAR) & (used.sum(axis=0, dtype=np.uint8) > 1)
+    own, here = maps[:, near].astype(np.float64), used[:, near]
+    apart, pairs = np.zeros(own.shape[1]), np.zeros(own.shape[1])
+    for i in range(len(own)):
+        for j in range(i):
+            both = here[i] & here[j]
+            apart += np.where(both, np.abs(own[i] - own[j]), 0.0)
+            pairs += both
+    return float((apart / pairs).sum()), own.shape[1]
 
 
 def gate_doubt(weights: ArrayLike) -> Array:

@@ -26,11 +26,13 @@ class Route:
         gate: the gate's weights ``(rows, columns, M)``; one cell where the photo is routed as a whole.
         mixed: what they are mixed with: zero where an expert is not chosen, summing to 1.
         pitch: pixels from cell to cell.
+        out: experts that failed, by their place in the pool.
     """
 
     gate: Weights
     mixed: Weights
     pitch: int = PITCH
+    out: tuple[int, ...] = ()
 
     @property
     def single(self) -> bool:
@@ -48,7 +50,9 @@ class Route:
         """Which experts ``(M,)`` have any weight in a part of the picture."""
         if self.single:
             return self.mixed[0, 0] > 0
-        y, x = (_between(s, n, self.pitch).any(axis=0) for s, n in zip((rows, columns), self.mixed.shape[:2], strict=True))
+        y, x = (
+            _between(s, n, self.pitch).any(axis=0) for s, n in zip((rows, columns), self.mixed.shape[:2], strict=True)
+        )
         return (self.mixed[y][:, x] > 0).any(axis=(0, 1))
 
     def without(self, expert: int) -> Route:
@@ -56,11 +60,14 @@ class Route:
 
         Where it was the only one, the gate's next best takes over.
         """
-        mixed, gate = self.mixed.copy(), self.gate.copy()
-        mixed[..., expert], gate[..., expert] = 0.0, 0.0
+        out = (*self.out, expert)
+        mixed, left = self.mixed.copy(), self.gate.copy()
+        mixed[..., out] = 0.0
+        left[..., out] = -1.0  # below every weight, so that none that failed is ever asked again
         total = mixed.sum(axis=-1, keepdims=True)
-        best = np.eye(mixed.shape[-1], dtype=np.float32)[gate.argmax(axis=-1)]
-        return Route(self.gate, np.where(total > 0, mixed / np.maximum(total, 1e-12), best).astype(np.float32), self.pitch)
+        best = np.eye(mixed.shape[-1], dtype=np.float32)[left.argmax(axis=-1)]
+        shared = np.where(total > 0, mixed / np.maximum(total, 1e-12), best).astype(np.float32)
+        return Route(self.gate, shared, self.pitch, out)
 
     def usage(self) -> NDArray[np.float64]:
         """Mean mixing weight of each expert over the picture."""

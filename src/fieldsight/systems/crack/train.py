@@ -70,7 +70,9 @@ def start_from(model: CrackModel, init: CrackModel) -> None:
             network.load_state_dict(found.state_dict())
         except RuntimeError:
             if name != "gate":  # another number of experts: the gate begins anew
-                raise ConfigError(f"init: its expert '{name}' has another size than networks: {model.config.networks}.") from None
+                raise ConfigError(
+                    f"init: its expert '{name}' has another size than networks: {model.config.networks}."
+                ) from None
 
 
 # ------------------------------------------------------------------------------------------------- experts
@@ -106,7 +108,7 @@ def training_network(name: str, config: CrackConfig, deployed: nn.Module) -> net
         torch.manual_seed(torch_seed(config.seed, "training parts", name))
         network = nets.build(name, config.networks, config.window or None, drop_path=config.expert.drop_path)
     network.load_state_dict(deployed.state_dict(), strict=False)
-    return network.to(memory_format=torch.channels_last)
+    return network
 
 
 def deploy(model: CrackModel, name: str, network: nn.Module) -> None:
@@ -139,8 +141,7 @@ def expert_step(config: CrackConfig, frozen: Sequence[nn.Parameter] = ()) -> Ste
         network = state.net
         if frozen:
             freeze(list(frozen), getattr(network, "module", network))
-        image = batch["image"].contiguous(memory_format=torch.channels_last)  # faster on CPU and GPU
-        values = expert_loss(network(image), batch["mask"], image, settings)
+        values = expert_loss(network(batch["image"]), batch["mask"], batch["image"], settings)
         fabric.backward(values["loss"])
         if settings.clip:
             fabric.clip_gradients(network, state.opt, max_norm=settings.clip, error_if_nonfinite=False)
@@ -172,8 +173,9 @@ def mean_iou(network: nn.Module, samples: Sequence[Sample], config: CrackConfig,
         found = probability(network, sample.image(), config) >= 0.5
         tp, fp, fn = (int(np.count_nonzero(x)) for x in (found & truth, found & ~truth, ~found & truth))
         total += weight(sample, config.recipe(name)) * np.array([tp, fp, fn, truth.size - tp - fp - fn])
-    tp, fp, fn, tn = total
-    return float(0.5 * (tp / max(tp + fp + fn, 1) + tn / max(tn + fp + fn, 1)))
+    right, false, missed, ground = (float(v) for v in total)
+    wrong = false + missed
+    return 0.5 * (right / max(right + wrong, 1.0) + ground / max(ground + wrong, 1.0))
 
 
 # -------------------------------------------------------------------------------------------- out-of-fold table
@@ -241,7 +243,7 @@ def copy_network(model: CrackModel, name: str, fold: int) -> nets.Expert:
         modules = {n.rpartition(".")[0] for n in names}
         kept = {k: v for k, v in deployed.state_dict().items() if k in names or k.rpartition(".")[0] in modules}
         network.load_state_dict(kept, strict=False)
-    return network.to(memory_format=torch.channels_last)
+    return network
 
 
 def in_sample_table(model: CrackModel, samples: Sequence[Sample]) -> Table:
