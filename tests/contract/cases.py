@@ -270,6 +270,94 @@ def _stego_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
     return _rows(evaluate_pairs(lambda pair: run_pair(model, pair), _stego_pairs(6))[0])
 
 
+# ------------------------------------------------------------------------------------------------ crack
+
+
+def _crack_photos(count: int, size: int = 64) -> list[Any]:
+    """Drawn photos with their masks."""
+    from fieldsight.systems.crack.world import draw_set
+
+    return draw_set({"test": count}, size=size, seed=7, empty=0.0)
+
+
+def _crack_inputs(folder: Path) -> list[Any]:
+    photos = [sample.image() for sample in _crack_photos(3)]
+    return [
+        write_image(folder / f"{n}.png", photo)
+        for n, photo in enumerate((photos[0], photos[1][:50, :61], np.ascontiguousarray(photos[2][::-1])))
+    ]
+
+
+def _crack_bad(folder: Path) -> Path:
+    path = folder / "broken.png"
+    path.write_bytes(write_image(folder / "whole.png", _crack_photos(1)[0].image()).read_bytes()[:400])
+    return path
+
+
+def _crack_pictures(folder: Path) -> dict[str, Any]:
+    photo = _crack_photos(1)[0].image()
+    rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    return {
+        "path": write_image(folder / "p.png", photo),
+        "array": photo,
+        "float": photo.astype(np.float32) / 255,
+        "rgba": write_image(folder / "rgba.png", rgba),
+        "16 bit": write_image(folder / "deep.png", photo.astype(np.uint16) * 257),
+        "tiff": write_image(folder / "p.tif", photo),
+        "npy": write_image(folder / "p.npy", photo),
+        "odd size": write_image(folder / "odd.png", photo[:47, :61]),
+    }
+
+
+def _crack_corruptions(folder: Path) -> dict[str, str]:
+    from fieldsight.systems.crack.folders import write_folder
+    from fieldsight.systems.crack.world import draw_set
+
+    samples = draw_set({"train": 5, "val": 2, "test": 2}, size=32, seed=7, empty=0.0)
+    first = {split: next(s.id for s in samples if s.split == split) for split in ("train", "val", "test")}
+    for name in ("lonely", "sizes", "truncated", "leak", "blank"):
+        write_folder(samples, folder / name)
+    train = Path("train")
+    (folder / "lonely" / train / "masks" / f"{first['train']}.png").unlink()
+    write_image(folder / "sizes" / train / "masks" / f"{first['train']}.png", np.zeros((32, 40), np.uint8))
+    broken = folder / "truncated" / "val" / "images" / f"{first['val']}.png"
+    broken.write_bytes(broken.read_bytes()[:400])
+    manifest = folder / "leak" / "manifest.csv"
+    lines = manifest.read_text().splitlines()
+    group = next(line.split(",")[1] for line in lines if line.startswith(first["train"]))
+    moved = [f"{first['test']},{group},test," if line.startswith(first["test"]) else line for line in lines]
+    manifest.write_text("\n".join(moved) + "\n")
+    for mask in (folder / "blank" / train / "masks").iterdir():
+        write_image(mask, np.zeros((32, 32), np.uint8))
+    return {
+        "lonely": first["train"], "sizes": "40 x 32", "truncated": first["val"], "leak": f"'{group}' is in",
+        "blank": "no crack in the whole training split",
+    }  # fmt: skip
+
+
+def _crack_perfect() -> dict[str, float]:
+    from fieldsight.config import resolve
+    from fieldsight.systems.crack import evaluate
+    from fieldsight.systems.crack.config import PRESETS, CrackConfig
+    from fieldsight.systems.crack.explain import Seen
+    from fieldsight.systems.crack.predict import CrackModel
+
+    model = CrackModel.create(resolve(CrackConfig, PRESETS, "tiny"))
+    seen = []
+    for sample in _crack_photos(3):
+        truth = sample.mask()
+        # one expert is right and the gate is sure of it
+        maps = np.stack([truth, *[np.zeros_like(truth)] * (len(model.names) - 1)]).astype(np.float32)
+        seen.append(Seen(sample, truth, np.eye(len(model.names))[0], maps))
+    return evaluate.totals_of(model, evaluate.gather_seen(model, seen))
+
+
+def _crack_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
+    from fieldsight.systems.crack.evaluate import gather
+
+    return _rows(gather(model, _crack_photos(6)).pool.items)
+
+
 # -------------------------------------------------------------------------------------------------- toys
 
 
@@ -380,6 +468,17 @@ CASES = {
             # a value between two levels may fall on either side, and rounding by blocks answers it in its neighbours:
             # 0.12 % and 2 levels at most in three pictures
             wobble=(2, 0.002),
+        ),
+        Case(
+            "crack",
+            _crack_inputs,
+            _crack_bad,
+            pictures=_crack_pictures,
+            corruptions=_crack_corruptions,
+            metric="pooled_iou",
+            perfect=_crack_perfect,
+            measure=_crack_measure,
+            data_options={"train": 10, "val": 2, "test": 3, "size": 32},
         ),
         Case(
             "toystream",

@@ -122,6 +122,25 @@ def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
         read_image(tmp_path / "evil.npy")
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (6, 5), ",  # a bracket that is never closed
+        "{'descr': '|u1', 'fortran_order': False, b'shape': (6, 5)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999999999, 5)}",
+        "{'descr': '|u1', 'fortran_order': False, 'shape': (True, 5)}",
+        "{'descr': '|u1' 'fortran_order', 1 2}",
+        "(" * 100,
+    ],
+)
+def test_damaged_headers_of_arrays_are_bad_data(tmp_path: Path, header: str) -> None:
+    text = header.encode().ljust(117) + b"\n"
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text + bytes(60))
+    with pytest.raises(DataError, match=r"Can't read .*x\.npy"):
+        read_image(path)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=400), st.sampled_from(["x.png", "x.jpg", "x.tif", "x.gif", "x.npy", "x.webp"]))
 def test_garbage_is_refused_as_data(tmp_path_factory: pytest.TempPathFactory, data: bytes, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import tokenize
 import warnings
 from pathlib import Path
 from typing import Any, Literal
@@ -118,10 +119,14 @@ def resize(picture: Array, longest: int) -> Array:
 # ---------------------------------------------------------------------------------------------- internals
 
 
+#: What NumPy lets out besides on a damaged header, which it parses as Python text.
+_DAMAGED_HEADER = (SyntaxError, tokenize.TokenError, TypeError, OverflowError, MemoryError, RecursionError)
+
+
 def _read_npy(path: Path, max_pixels: int) -> Array:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, EOFError, *_DAMAGED_HEADER) as error:
         raise DataError(f"Can't read '{path}' as an array: {error}.") from None
     if array.ndim >= 2 and array.shape[0] * array.shape[1] > max_pixels:
         raise _too_large(path, array.shape[1], array.shape[0], max_pixels)

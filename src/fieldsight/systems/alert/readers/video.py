@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import threading
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from fieldsight.data.images import read_image
+from fieldsight.data.video import Video
 from fieldsight.errors import DataError
 from fieldsight.systems.alert.building import Raw, build
 from fieldsight.systems.alert.frames import MAX_PIXELS
@@ -25,50 +25,13 @@ VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 COLOURS = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
-class Video:
-    """Pictures ``(H, W, 3)`` RGB of a video; reading on is fast, going back seeks."""
-
-    def __init__(self, path: Path) -> None:
-        import cv2
-
-        if not path.is_file():
-            raise DataError(f"There is no file '{path}'.")
-        self.path, self._lock = path, threading.Lock()
-        self._capture = cv2.VideoCapture(str(path))
-        self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self._capture.isOpened() else 0
-        self.fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self._next = 0
-        if self.count <= 0:
-            raise DataError(f"'{path}' is no video that can be read.")
-
-    def __call__(self, i: int) -> Array:
-        """Picture ``i``.
-
-        Raises:
-            DataError: it can't be read.
-        """
-        import cv2
-
-        with self._lock:
-            if i < self._next or i > self._next + 60:
-                self._capture.set(cv2.CAP_PROP_POS_FRAMES, i)
-                self._next = i
-            while self._next < i and self._capture.grab():
-                self._next += 1
-            good, picture = self._capture.read()
-            self._next += 1
-        if not good or picture.shape[0] * picture.shape[1] > MAX_PIXELS:
-            raise DataError(f"'{self.path}': picture {i} can't be read.")
-        return np.ascontiguousarray(picture[..., ::-1])
-
-
 def open_video(path: Path, options: SourceOptions) -> Recording:
     """A video by ``mono.model``; every ``mono.every``-th picture.
 
     Raises:
         DataError: no video, or no network given.
     """
-    video = Video(path)
+    video = Video(path, MAX_PIXELS)
     picked = range(0, video.count, options.mono.every)
     fps = video.fps if 0 < video.fps < 1000 else options.fps
     return _record(lambda i: video(picked[i]), np.array(picked) / fps, path.stem, options)
