@@ -51,6 +51,8 @@ class WithExternal:
         if name not in self.external:
             return self._own(name, image)
         expert = self.external[name]
+        if isinstance(expert, FolderExpert) and not self.id:
+            raise DataError("It holds maps of files, and this one has no name: give the photo as a file.")
         if isinstance(expert, FolderExpert) and self._place is not None:
             return self._part(expert, image)
         return expert.probability(image, [self.id] * len(image))

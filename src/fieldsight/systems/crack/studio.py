@@ -142,8 +142,8 @@ def _draw_cracks(made: dict[str, Any]) -> None:
     made["look"] = gr.Radio(list(view.LOOKS), value="Cracks", show_label=False, container=False, elem_id="crack-look")
     made["over"] = _html(view.soft(view.LOOKS["Cracks"]))
     made["slider"] = gr.ImageSlider(
-        show_label=False, interactive=False, type="numpy", format="png", max_height=640, slider_position=30, buttons=["fullscreen"],
-        elem_id="crack-slider", elem_classes="fs-picture-out",
+        show_label=False, interactive=False, type="numpy", format="png", max_height=640, slider_position=30,
+        buttons=["fullscreen"], elem_id="crack-slider", elem_classes="fs-picture-out",
     )  # fmt: skip
     made["threshold"] = gr.Slider(
         view.LOW, view.HIGH, value=0.5, step=0.01, label="Threshold", elem_id="crack-threshold",
@@ -165,8 +165,8 @@ def _draw_hand(made: dict[str, Any]) -> None:
         buttons=["fullscreen"], height=560, elem_id="crack-editor",
     )  # fmt: skip
     with gr.Row():
-        made["apply"] = gr.Button("Measure the corrected mask", variant="primary", elem_id="crack-apply")
-        made["undo"] = gr.Button("Back to what the experts found", elem_id="crack-undo")
+        made["apply"] = gr.Button("Measure", variant="primary", elem_id="crack-apply")
+        made["undo"] = gr.Button("Undo all corrections", elem_id="crack-undo")
     made["done"] = _html()
 
 
@@ -246,7 +246,7 @@ def _connect(desk: Desk, tab: Any, seen: _Seen) -> None:
         event(moved, asked, own, trigger_mode="always_last", **_LIVE, **WORK).then(
             written, [key, which], seen.files, **_LIVE, **WORK
         )
-    tab.field("scale").input(
+    tab.field("scale").change(
         scaled, [key, which, tab.field("scale"), seen.ran, seen.look], own, trigger_mode="always_last", **_LIVE, **WORK
     ).then(lambda name, number: written(name, number, True), [key, which], seen.files, **_LIVE, **WORK)
     seen.look.input(turned, [key, which, seen.look], [seen.slider, seen.over], **_LIVE, **WORK)

@@ -21,30 +21,31 @@ if TYPE_CHECKING:
 #: Height and width of an example.
 SIZE = (700, 1000)
 
-#: Examples: words of the button, surface, number of the drawing, whether it has cracks.
+#: Examples: words of the button; surface, number of the drawing, whether it has cracks.
 SCENES = (
-    ("Road", "road", 3, True),
-    ("Asphalt", "asphalt", 1, True),
-    ("Aggregate", "aggregate", 3, True),
-    ("Concrete", "concrete", 1, True),
-    ("Tiles", "tile", 2, True),
-    ("Bricks", "tile", 1, True),
-    ("Plaster, never seen", "plaster", 1, True),
-    ("No crack at all", "concrete", 0, False),
+    ("Road", ("road", 3, True)),
+    ("Asphalt", ("asphalt", 1, True)),
+    ("Aggregate", ("aggregate", 3, True)),
+    ("Concrete", ("concrete", 1, True)),
+    ("Tiles", ("tile", 2, True)),
+    ("Bricks", ("tile", 1, True)),
+    ("Plaster, never seen", ("plaster", 1, True)),
+    ("No crack at all", ("concrete", 0, False)),
 )
 
 
 def examples() -> Sequence[Example]:
     """Drawn photos of every surface, one of a surface that is not in training, and one without a crack."""
-    return [Example(words, "drawn", partial(_write, *drawn)) for words, *drawn in SCENES]
+    return [Example(words, "drawn", partial(_write, *drawn)) for words, drawn in SCENES]
 
 
 #: What the examples' buttons look like: a picture above the words.
 BUTTONS = """
-.fs-examples button[id^="crack-example-"] { flex: 0 0 calc(25% - 6px) !important; min-width: 78px !important;
-  border-radius: 10px !important; padding: 72px 4px 5px !important; font-size: .78rem !important; line-height: 1.25;
+:is(#crack-example-0, [id^=crack-example-]) { flex: 0 0 calc(25% - 6px) !important; min-width: 78px !important;
+  border-radius: 10px !important; padding: 74px 4px 5px !important; font-size: .78rem !important; line-height: 1.25;
   background: #eef2f5 center top / 100% 68px no-repeat; align-items: flex-start; white-space: normal; }
-.fs-examples button[id^="crack-example-"]:hover { background-color: #d8eaf2; }
+:is(#crack-example-0, [id^=crack-example-]):hover { background-color: #d8eaf2; }
+@media (max-width: 720px) { #crack-editor { height: 400px !important; } }
 """
 
 
@@ -63,9 +64,9 @@ def _thumbnails() -> tuple[str, ...]:
     from fieldsight.data.images import resize
 
     found = []
-    for n, (_, surface, number, cracked) in enumerate(SCENES):
+    for n, (_, drawn) in enumerate(SCENES):
         target = io.BytesIO()
-        Image.fromarray(resize(scene(surface, number, cracked).image, 260)).save(target, "JPEG", quality=72)
+        Image.fromarray(resize(scene(*drawn).image, 260)).save(target, "JPEG", quality=72)
         data = base64.b64encode(target.getvalue()).decode()
         found.append(f"#crack-example-{n} {{ background-image: url(data:image/jpeg;base64,{data}) !important; }}")
     return tuple(found)

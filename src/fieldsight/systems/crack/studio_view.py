@@ -227,7 +227,7 @@ def bars(weights: Mapping[str, float], used: Mapping[str, float], most: float = 
         nowrap = "white-space:nowrap;font-size:.84rem"
         number = "text-align:right;font-variant-numeric:tabular-nums"
         rows += (
-            '<div style="display:grid;grid-template-columns:minmax(96px,128px) minmax(40px,1fr) 38px 76px;gap:8px;'
+            '<div style="display:grid;grid-template-columns:minmax(96px,128px) minmax(40px,1fr) 38px 90px;gap:8px;'
             'align-items:center;margin:5px 0;font-size:.9rem">'
             f'<span style="overflow-wrap:anywhere">{escape(name_of(expert))}</span>'
             f'<i style="{bar}"></i><span style="{number}">{weight:.0%}</span><span style="{nowrap}">{word}</span></div>'

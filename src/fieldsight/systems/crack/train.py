@@ -292,7 +292,8 @@ def train_gate(
         scores = np.array([[r.scores[e] for e in table.experts] for r in chosen], dtype=np.float32)
         return GateItems([by_id[r.id].image for r in chosen], scores, side, augmented=not held)
 
-    loader = Loader(items(False), settings.batch, config.seed, workers=config.workers)
+    # a last batch of one photo would give BatchNorm nothing to average over
+    loader = Loader(items(False), settings.batch, config.seed, drop_last=True, workers=config.workers)
     watched = Loader(items(True), settings.batch, config.seed, shuffle=False)
     gate = model.networks["gate"]
     assert isinstance(gate, Gate)
