@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import tables_crack
 import tables_stego
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -569,6 +570,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alert-errors": alert_errors,
     "alert-effects": alert_effects,
     "alert-cards": lambda: cards("alert"),
+    **tables_crack.tables(bench, cards),
     **tables_stego.tables(bench, cards),
     "bench-alert": lambda: bench("alert_engine", "alert_simulator"),
     "bench-sem": lambda: bench("sem_conformal", "sem_field"),

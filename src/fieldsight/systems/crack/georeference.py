@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.compiled import compiled
 from fieldsight.data.files import atomic
 from fieldsight.data.images import read_image, to_uint8
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.crack.skeleton import compiled
 
 Array = NDArray[Any]
 Transform = tuple[float, float, float, float, float, float]

@@ -19,9 +19,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.compiled import compiled
 from fieldsight.errors import ConfigError
 from fieldsight.systems.crack.polygons import Outline, Region, fill_specks, outline_of, regions, simplify
-from fieldsight.systems.crack.skeleton import Graph, Points, compiled, graph_of
+from fieldsight.systems.crack.skeleton import Graph, Points, graph_of
 
 Kind = Literal["longitudinal", "transverse", "diagonal", "network"]
 Severity = Literal["hairline", "low", "moderate", "high"]

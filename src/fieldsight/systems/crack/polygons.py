@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.compiled import compiled
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.crack.skeleton import compiled
 
 if TYPE_CHECKING:
     from fieldsight.systems.crack.measure import Crack

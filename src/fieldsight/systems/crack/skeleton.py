@@ -9,25 +9,14 @@ what is left: time goes with the crack, not with the picture. The older rule of 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.compiled import compiled
+
 Points = NDArray[np.float64]
-_Function = TypeVar("_Function", bound=Callable[..., Any])
-
-
-def compiled(function: _Function) -> _Function:
-    """Compile at the first call, and keep the result for the next process where a folder can be written."""
-    try:
-        found: Any = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        found = numba.njit(nogil=True)(function)
-    return found
 
 
 # ----------------------------------------------------------------------------------------------------- thinning

@@ -249,6 +249,8 @@ def _connect(desk: Desk, tab: Any, seen: _Seen) -> None:
     tab.field("scale").change(
         scaled, [key, which, tab.field("scale"), seen.ran, seen.look], own, trigger_mode="always_last", **_LIVE, **WORK
     ).then(lambda name, number: written(name, number, True), [key, which], seen.files, **_LIVE, **WORK)
+    comma = "text => (text || '').replace(',', '.')"
+    tab.field("scale").blur(None, tab.field("scale"), tab.field("scale"), js=comma, api_visibility="private")
     seen.look.input(turned, [key, which, seen.look], [seen.slider, seen.over], **_LIVE, **WORK)
 
 

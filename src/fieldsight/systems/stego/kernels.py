@@ -8,27 +8,15 @@ Import this module only where it is worth a second: numba has to start, and comp
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.compiled import compiled
+
 Array = NDArray[np.float32]
-_Function = TypeVar("_Function", bound=Callable[..., None])
 
 
-def _compiled(function: _Function) -> _Function:
-    """Compile at the first call, and keep the result for the next process where a folder can be written."""
-    try:
-        found: Any = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither the package's folder nor the user's cache can be written
-        found = numba.njit(nogil=True)(function)
-    return found
-
-
-@_compiled
+@compiled
 def haar(x: Array, out: Array) -> None:
     """Pixels ``(N, C, H, W)`` to bands ``(N, 4, C, H/2, W/2)``; ``out`` is written."""
     n, c, height, width = x.shape
@@ -51,7 +39,7 @@ def haar(x: Array, out: Array) -> None:
                     hh[j] = (difference[2 * j] - difference[2 * j + 1]) * half
 
 
-@_compiled
+@compiled
 def unhaar(bands: Array, out: Array) -> None:
     """Bands ``(N, 4, C, h, w)`` to pixels ``(N, C, 2h, 2w)``; ``out`` is written."""
     n, _, c, height, width = bands.shape
@@ -69,7 +57,7 @@ def unhaar(bands: Array, out: Array) -> None:
                     lower[2 * j + 1] = ((ll[j] - hl[j]) - (lh[j] - hh[j])) * half
 
 
-@_compiled
+@compiled
 def analyse(x: Array, low: Array, high: Array, out: Array) -> None:
     """Pixels ``(N, C, H, W)`` to bands ``(N, 4, C, H/2, W/2)`` by the filters ``low`` and ``high``, ``(L,)`` each.
 
@@ -111,7 +99,7 @@ def analyse(x: Array, low: Array, high: Array, out: Array) -> None:
                             detail[j] = (detail[j] + r * left[j]) + s * right[j]
 
 
-@_compiled
+@compiled
 def synthesise(bands: Array, low: Array, high: Array, first: NDArray[np.int64], out: Array) -> None:
     """Bands ``(N, 4, C, h, w)`` to pixels ``(N, C, 2h, 2w)``; ``out`` is written.
 
