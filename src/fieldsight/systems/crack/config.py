@@ -216,12 +216,12 @@ PRESETS: dict[str, CrackConfig] = {
     "base": _SMALL.replace(
         networks="small",
         data={"train": 1500, "val": 150, "photos": True},
-        expert={"steps": 2500, "lr": 5e-3, "warmup": 100, "validate": 500},
+        expert={"steps": 1500, "lr": 5e-3, "warmup": 100, "validate": 300},
         cen={"share": 1.0, "augment": True, "longer": 1.0},
         ecsn={"domains": ("asphalt", "aggregate"), "outside": 0.15},
         crackmaster={"domains": ("concrete", "road"), "outside": 0.15, "longer": 1.0},
         crackrefine={"domains": ("tile", "road"), "outside": 0.15},
-        oof={"folds": 3, "steps": 1000, "lr": 5e-3, "warmup": 50},
+        oof={"folds": 3, "steps": 500, "lr": 5e-3, "warmup": 50},
     ),
     "tiny": _SMALL.replace(
         pool=("cen", "crackrefine"), window=64,
