@@ -1,4 +1,4 @@
-"""``export``: the pool in one file, every part alone, or one of them; ``bench``: the same and the routed whole, timed."""
+"""``export``: the pool in one file, or its parts alone; ``bench``: the same and the routed whole, timed."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def part_of(model: CrackModel, name: str, side: int | None = None) -> CrackModel
             for image in _views(photo, name, model, options):
                 found.forward({"image": image})
 
-        found.predict_one = run  # type: ignore[method-assign]
+        found.predict_one = run  # type: ignore[method-assign, assignment]
     return found
 
 

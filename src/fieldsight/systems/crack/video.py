@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -69,7 +70,7 @@ class CrackVideo(Prediction):
     worst: Sequence[Worst]
     facts: Mapping[str, Any] = field(default_factory=dict)
     overlay: Path | None = None
-    _folder: Any = field(default=None, repr=False, compare=False)
+    _folder: _Folder | None = field(default=None, repr=False, compare=False)
 
     def save(self, folder: str | Path, stem: str | Path = "video") -> list[Path]:
         """Write ``_overlay.mp4``, the worst pictures as ``_frame_000123.png``, ``.csv`` and ``.json``."""
@@ -150,8 +151,8 @@ def predict_video(model: CrackModel, photo: Photo, options: PredictOptions) -> C
     video = Video(photo.video)
     found = _Found(photo, video, options)
     fps = max(LEAST_FPS, found.fps / options.every)
-    folder = tempfile.TemporaryDirectory(prefix="fieldsight-")
-    overlay: Path | None = Path(folder.name) / "overlay.mp4"
+    folder = _Folder()
+    overlay: Path | None = folder.path / "overlay.mp4"
     assert overlay is not None
     try:
         with write_video(overlay, fps) as add:
@@ -167,6 +168,14 @@ def predict_video(model: CrackModel, photo: Photo, options: PredictOptions) -> C
     finally:
         video.close()
     return found.result(model, overlay, folder)
+
+
+class _Folder:
+    """A temporary folder that goes when nobody holds this object any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="fieldsight-"))
+        weakref.finalize(self, shutil.rmtree, self.path, ignore_errors=True)
 
 
 def _added(add: Any, drawn: Picture, overlay: Path, notes: list[str]) -> Path | None:
@@ -246,7 +255,7 @@ class _Found:
             kept.append(Worst(i, row["time"], length, drawn))
             self.worst = sorted(kept, key=lambda w: (-w.length, w.frame))[:WORST]
 
-    def result(self, model: CrackModel, overlay: Path | None, folder: Any) -> CrackVideo:
+    def result(self, model: CrackModel, overlay: Path | None, folder: _Folder) -> CrackVideo:
         """All of it."""
         assert self.last is not None
         rows, count = self.rows, len(self.rows)
