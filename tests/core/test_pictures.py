@@ -122,6 +122,15 @@ def test_object_arrays_are_never_unpickled(tmp_path: Path) -> None:
         read_image(tmp_path / "evil.npy")
 
 
+def test_large_pictures_are_converted_in_bands_to_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    rgba = np.dstack([COLOUR, GREY])
+    pictures = [GREY.astype(np.uint16) * 200, COLOUR / np.float32(255), rgba, rgba.astype(np.uint16) * 257]
+    whole = [to_uint8(read_image(p, "rgb")) for p in pictures]
+    monkeypatch.setattr("fieldsight.data.images.LARGE", 200)
+    for picture, wanted in zip(pictures, whole, strict=True):
+        np.testing.assert_array_equal(to_uint8(read_image(picture, "rgb")), wanted)
+
+
 @pytest.mark.parametrize(
     "header",
     [

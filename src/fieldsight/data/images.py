@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import tokenize
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,9 @@ Array = NDArray[Any]
 
 #: Pictures larger than this are refused unless the caller allows more (a 100-megapixel photo passes).
 MAX_PIXELS = 178_000_000
+
+#: Numbers in a picture above which it is converted some rows at a time.
+LARGE = 2**24
 
 Channels = Literal["grey", "rgb", "keep"]
 
@@ -62,8 +66,12 @@ def to_uint8(picture: Array) -> NDArray[np.uint8]:
     """Clip a float picture to 0-1 and quantise it to 8 bits; NaN becomes 0; uint16 is scaled, uint8 stays."""
     if picture.dtype == np.uint8:
         return picture
-    scaled = np.nan_to_num(to_float(picture), nan=0.0, posinf=1.0, neginf=0.0)
-    return np.round(np.clip(scaled, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+    def quantised(part: Array) -> Array:
+        scaled = np.nan_to_num(to_float(part), nan=0.0, posinf=1.0, neginf=0.0)
+        return np.round(np.clip(scaled, 0.0, 1.0) * 255.0).astype(np.uint8)
+
+    return _by_bands(quantised, picture)
 
 
 def write_image(path: str | Path, picture: Array) -> Path:
@@ -213,12 +221,30 @@ def _check(array: Array, name: str) -> Array:
     raise DataError(f"{name} holds {array.dtype}; a picture holds uint8, uint16, bool or float.")
 
 
+def _over_white(array: Array) -> Array:
+    top = np.float32({np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1))
+    alpha = array[..., 3:].astype(np.float32) / top
+    laid = array[..., :3].astype(np.float32) * alpha + top * (1.0 - alpha)
+    return laid.astype(np.float32) if array.dtype.kind == "f" else np.round(laid).astype(array.dtype)
+
+
+def _by_bands(function: Callable[[Array], Array], array: Array) -> Array:
+    """A function of pixels on a large picture, some rows at a time: what it holds in between would be several times as
+    large as the picture."""
+    if array.ndim < 2 or array.size <= LARGE:
+        return function(array)
+    step = max(1, LARGE * len(array) // array.size)
+    first = function(array[:step])
+    out = np.empty((len(array), *first.shape[1:]), first.dtype)
+    out[:step] = first
+    for start in range(step, len(array), step):
+        out[start : start + step] = function(array[start : start + step])
+    return out
+
+
 def _convert(array: Array, channels: Channels) -> Array:
     if array.ndim == 3 and array.shape[2] == 4:
-        top = np.float32({np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}.get(array.dtype, 1))
-        alpha = array[..., 3:].astype(np.float32) / top
-        over_white = array[..., :3].astype(np.float32) * alpha + top * (1.0 - alpha)
-        array = over_white.astype(np.float32) if array.dtype.kind == "f" else np.round(over_white).astype(array.dtype)
+        array = _by_bands(_over_white, array)
     if channels == "rgb":
         return array if array.ndim == 3 else np.repeat(array[..., None], 3, axis=2)
     if array.ndim == 2:

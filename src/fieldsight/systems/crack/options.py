@@ -16,7 +16,8 @@ class PredictOptions(Config):
     """Options of ``predict``."""
 
     mix: Literal["model", "topk", "soft", "hard", "adaptive"] = setting(
-        "model", "the k best experts, all, the best one, or as many as hold a share of weight; the model's own by default"
+        "model",
+        "the k best experts, all, the best one, or as many as hold a share of weight; the model's own by default",
     )
     k: int | None = setting(None, "experts of topk; the model's own number by default", ge=1, le=64)
     p: float | None = setting(None, "share of weight of adaptive", gt=0, le=1)
@@ -79,7 +80,8 @@ class CrackExportOptions(ExportOptions):
     """Options of ``export``."""
 
     part: str = setting(
-        "pool", "pool: gate and experts in one file; all: a folder with each alone, for predict --exports; or one's name"
+        "pool",
+        "pool: gate and experts in one file; all: each alone in a folder, for predict --exports; or one's name",
     )
 
 

@@ -33,7 +33,7 @@ from fieldsight.systems.crack.routes import Route, cells, grid
 from fieldsight.systems.crack.sample import Sample
 
 #: Photos up to so many pixels a side are routed as a whole where nothing else is said.
-WHOLE = 1024
+WHOLE = 512
 
 
 class CrackModel(Model):

@@ -227,8 +227,8 @@ def review_table(summaries: Sequence[tuple[str, Mapping[str, Any]]], reference: 
     signs = review.Signs(column("disagreement"), column("doubt"), column("set_size"), experts)
     usual = None
     if reference:
-        names = ("disagreement", "doubt", "set_size")
-        usual = review.Signs(*(np.array(reference[k], dtype=np.float64) for k in names), experts)
+        apart, doubt, sizes = (np.array(reference[k], dtype=np.float64) for k in ("disagreement", "doubt", "set_size"))
+        usual = review.Signs(apart, doubt, sizes, experts)
     found = review.review_list([name for name, _ in summaries], signs, usual)
     by_name = dict(summaries)
     table = [
@@ -281,7 +281,7 @@ def _write_compact(path: Path, values: Mapping[str, Any]) -> Path:
 
 
 def _bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    return mask.view(np.uint8) * np.uint8(255) if mask.dtype == np.bool_ else mask
+    return np.multiply(mask, np.uint8(255), dtype=np.uint8)
 
 
 def _shrunk(mask: NDArray[np.bool_], shape: tuple[int, ...]) -> NDArray[np.bool_]:

@@ -53,7 +53,8 @@ class Route:
         y, x = (
             _between(s, n, self.pitch).any(axis=0) for s, n in zip((rows, columns), self.mixed.shape[:2], strict=True)
         )
-        return (self.mixed[y][:, x] > 0).any(axis=(0, 1))
+        found: NDArray[np.bool_] = np.any(self.mixed[y][:, x] > 0, axis=(0, 1))
+        return found
 
     def without(self, expert: int) -> Route:
         """The same without an expert that failed; weights of the others are scaled to sum to 1.

@@ -30,7 +30,7 @@ SCENES = (
     ("Tiles", ("tile", 2, True)),
     ("Bricks", ("tile", 1, True)),
     ("Plaster, never seen", ("plaster", 1, True)),
-    ("No crack at all", ("concrete", 0, False)),
+    ("Joints, no crack", ("concrete", 0, False)),
 )
 
 

@@ -42,7 +42,7 @@ LOOKS: dict[str, str] = {
 ROOM, NUMBERED = 1000, 12
 
 #: Score of the review list from which on a person is asked to look; where the model knows no usual values, the
-#: disagreement from which on. Our judgement: one photo in five, and a fifth of the crack in dispute.
+#: disagreement from which on. Our judgement.
 DOUBTFUL, APART = 0.8, 0.2
 
 #: Ends of the threshold's slider.
@@ -232,7 +232,7 @@ def bars(weights: Mapping[str, float], used: Mapping[str, float], most: float = 
             f'<span style="overflow-wrap:anywhere">{escape(name_of(expert))}</span>'
             f'<i style="{bar}"></i><span style="{number}">{weight:.0%}</span><span style="{nowrap}">{word}</span></div>'
         )
-    return f'<div role="img" aria-label="Trust of the gate in each expert">{rows}</div>'
+    return f'<div role="img" style="margin-bottom:10px" aria-label="Trust of the gate in each expert">{rows}</div>'
 
 
 def route(found: CrackMap) -> str:
