@@ -57,6 +57,7 @@ class Setting:
     flag: bool = True
     repeat: bool = False
     secret: bool = False
+    web: bool = True
 
     def limits(self) -> str:
         """The allowed range in words, empty where everything goes."""
@@ -91,6 +92,7 @@ def setting(
     flag: bool = True,
     repeat: bool = False,
     secret: bool = False,
+    web: bool = True,
 ) -> Any:
     """Declare an option of a :class:`Config`.
 
@@ -103,8 +105,10 @@ def setting(
         flag: False keeps it off the command line (TOML and ``--set`` still reach it).
         repeat: the flag of a tuple may be given several times, each time for one item that may hold commas.
         secret: a passphrase: any text is taken as it is, also ``none``, and ``--print-config`` does not write it.
+        web: False where it must never come from a browser (it runs code, or reads the server's files): neither the
+            Studio's pages nor its API know it.
     """
-    known = Setting(help, unit, ge, gt, le, lt, min_items, flag, repeat, secret)
+    known = Setting(help, unit, ge, gt, le, lt, min_items, flag, repeat, secret, web)
     return dataclasses.field(default=default, metadata={_KEY: known})
 
 

@@ -624,3 +624,15 @@ def test_the_gallery_picture_can_be_made(model: CrackModel, monkeypatch: pytest.
     picture = studio.gallery_picture()
     assert picture.shape == (360, 540, 3)
     assert picture.dtype == np.uint8
+
+
+def test_neither_page_nor_api_can_ask_for_code_or_server_files() -> None:
+    from fieldsight.config import options
+    from fieldsight.studio.fields import plan_all
+    from fieldsight.systems.crack.options import PredictOptions
+
+    known = {plan.name for plan in plan_all(PredictOptions)}
+    assert {"threshold", "scale"} <= known
+    for name in ("allow_code", "exports"):
+        assert name in {o.name for o in options(PredictOptions)}
+        assert name not in known

@@ -233,6 +233,8 @@ def info_of(option: Option) -> str:
 def _plans(cls: type[Config], base: Config | None, prefix: str, suggest: frozenset[str]) -> Iterator[Plan]:
     quiet = hushed(cls)
     for option in options(cls):
+        if not option.setting.web:
+            continue
         default = getattr(base, option.name) if base is not None else option.default
         if option.group is not None:
             inner = default if isinstance(default, Config) else None

@@ -31,8 +31,8 @@ class PredictOptions(Config):
     tile: int = setting(768, "pixels a side computed at once; a multiple of 32", ge=64, le=8192)
     halo: int = setting(256, "pixels around a tile computed and thrown away; a multiple of 32", ge=0, le=2048)
     every: int = setting(1, "of a video, every so many frames", ge=1, le=100_000)
-    exports: Path | None = setting(None, "folder of `export --part all`, to compute with instead of torch")
-    allow_code: bool = setting(False, "run Python code that the model names as an expert of its own")
+    exports: Path | None = setting(None, "folder of `export --part all`, to compute with instead of torch", web=False)
+    allow_code: bool = setting(False, "run Python code that the model names as an expert of its own", web=False)
 
     rules = (
         (lambda o: o.tile % 32 == 0, "tile: must be a multiple of 32"),
