@@ -22,7 +22,7 @@ from fieldsight.systems.crack.explain import look
 from fieldsight.systems.crack.folders import read_folder, write_folder
 from fieldsight.systems.crack.oof import load_table
 from fieldsight.systems.crack.options import CrackBenchOptions, PredictOptions
-from fieldsight.systems.crack.predict import CrackModel
+from fieldsight.systems.crack.predict import WHOLE, CrackModel
 from fieldsight.systems.crack.sample import Sample
 from fieldsight.systems.crack.scores import Counts
 from fieldsight.systems.crack.train import make_table, remember
@@ -143,7 +143,7 @@ def test_large_photos_are_measured_as_they_are_predicted(model: CrackModel, shap
     counts = Counts.of(predicted.mask, sample.mask())
     assert {k: found.pool.items.column(k)[0] for k in ("tp", "fp", "fn", "tn")} == counts.values()
     seen = look(model, sample)
-    assert (seen.mixed is not None) == (shape[1] > 1024)
+    assert (seen.mixed is not None) == (shape[1] > WHOLE)
     assert seen.weights.sum() == pytest.approx(1.0)
     mean = np.array(list(predicted.facts["weights"].values()))
     np.testing.assert_allclose(seen.weights, mean, atol=1e-4)

@@ -357,7 +357,11 @@ def test_kernels_keep_out_where_torch_must_see(kernels: ModuleType) -> None:
     assert torch.allclose(tangent, 2 * x, atol=1e-6)
 
 
-def test_kernels_compile_where_nothing_can_be_kept(kernels: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_compile_where_nothing_can_be_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numba
+
+    from fieldsight.compiled import compiled
+
     asked: list[dict[str, Any]] = []
 
     def njit(**options: Any) -> Any:
@@ -366,8 +370,8 @@ def test_kernels_compile_where_nothing_can_be_kept(kernels: ModuleType, monkeypa
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
-    monkeypatch.setattr(kernels.numba, "njit", njit)
-    assert kernels._compiled(noise) is noise
+    monkeypatch.setattr(numba, "njit", njit)
+    assert compiled(noise) is noise
     assert asked == [{"cache": True, "nogil": True}, {"nogil": True}]
 
 

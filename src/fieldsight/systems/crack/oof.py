@@ -136,9 +136,15 @@ def load_table(path: str | Path) -> Table:
                 raise DataError(
                     f"'{path}' is no out-of-fold table: it lacks {', '.join(missing) or 'columns iou_...'}."
                 )
+            if len(set(names)) < len(names):
+                raise DataError(f"'{path}' has a column twice. Each expert has one column iou_NAME.")
             rows = tuple(_row(values, experts) for values in reader)
     except (OSError, UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise DataError(f"Can't read the out-of-fold table '{path}': {error}.") from None
+    ids = [row.id for row in rows]
+    doubled = next((i for i in ids if ids.count(i) > 1), None) if len(set(ids)) < len(ids) else None
+    if doubled is not None:
+        raise DataError(f"'{path}' lists the photo '{doubled}' more than once.")
     for row in rows:
         bad = [e for e, v in row.scores.items() if not (math.isnan(v) or 0 <= v <= 1)]
         if bad:
@@ -231,7 +237,9 @@ def score(prediction: MaskArray, truth: MaskArray, empty_gt: str) -> tuple[float
 
 
 def _row(values: Mapping[str, str], experts: Sequence[str]) -> Row:
-    side = {k: _number(v) for k, v in values.items() if k.rpartition("_")[0] in SIDE or k.startswith("n_pred_pixels_")}
+    if None in values or None in values.values():
+        raise ValueError("a line has more or fewer cells than the header")
+    side = {k: _number(v) for k, v in values.items() if k.startswith(tuple(f"{s}_" for s in SIDE))}
     return Row(
         values["image_id"], values["group"], values.get("domain") or "", int(values["fold"]),
         int(values["n_gt_pixels"]), {e: _number(values[f"iou_{e}"]) for e in experts}, side,

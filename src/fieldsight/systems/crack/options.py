@@ -60,8 +60,24 @@ class ExplainOptions(Config):
 class MakeDataOptions(Config):
     """Options of ``make-data``."""
 
-    data: Data = setting(Data(), "what is drawn")
+    train: int = setting(400, "training pictures", ge=10, le=1_000_000)
+    val: int = setting(100, "validation pictures", ge=2, le=1_000_000)
+    test: int = setting(150, "test pictures", ge=2, le=1_000_000)
+    size: int = setting(128, "pixels a side; a multiple of 32", ge=32, le=2048)
+    style: Literal["exact", "centreline", "dilated"] = setting(
+        "exact", "how the drawn truth is annotated: to the pixel, a centreline dilated once, or 3 pixels too wide"
+    )
+    photos: bool = setting(False, "draw on packaged photos of gravel and brick too")
+    empty: float = setting(0.08, "share of pictures without any crack", ge=0, lt=1)
+    seed: int = setting(0, "seed of the drawn pictures", ge=0)
     domains: tuple[str, ...] = setting((), "surfaces; those of training without any, plaster is for testing only")
+
+    rules = ((lambda o: o.size % 32 == 0, "size: must be a multiple of 32"),)
+
+    @property
+    def data(self) -> Data:
+        """What is drawn."""
+        return Data(self.train, self.val, self.test, self.size, self.style, self.photos, self.empty, self.seed)
 
 
 @dataclass(frozen=True)

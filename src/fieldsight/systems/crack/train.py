@@ -18,7 +18,7 @@ from fieldsight.data.loader import Loader
 from fieldsight.engine.checkpoint import State
 from fieldsight.engine.fit import EarlyStop, Epochs, Step, Steps, fit
 from fieldsight.engine.seed import rng_for, torch_seed
-from fieldsight.errors import ConfigError
+from fieldsight.errors import ConfigError, DataError
 from fieldsight.run import Run
 from fieldsight.systems.crack import mixing, nets
 from fieldsight.systems.crack.config import CrackConfig, GateTraining
@@ -44,13 +44,12 @@ def train(config: CrackConfig, data: Path | None, run: Run, init: CrackModel | N
     model = CrackModel.create(config)
     if init is not None:
         start_from(model, init)
-    if config.stage != "gate":
-        train_experts(model, splits["train"], splits["val"], run)
-    elif config.pool and init is None:
+    if config.stage == "gate" and config.pool and init is None:
         raise ConfigError("stage: 'gate' needs experts: name a model with --init.")
+    known = () if config.stage != "gate" or init is None else tuple(init.networks)
+    train_experts(model, splits["train"], splits["val"], run, [n for n in config.pool if n not in known])
     if config.stage != "experts" and len(config.names) > 1:
-        table = make_table(model, splits["train"], run)
-        table.save(run.path / "oof.csv")
+        table = kept_table(model, splits["train"], run)
         train_gate(model, splits["train"], table, run)
         remember(model, splits, table)
     model.round_weights()
@@ -78,10 +77,16 @@ def start_from(model: CrackModel, init: CrackModel) -> None:
 # ------------------------------------------------------------------------------------------------- experts
 
 
-def train_experts(model: CrackModel, samples: Sequence[Sample], watched: Sequence[Sample], run: Run | None) -> None:
-    """Stage 1: every expert on the whole training split; the best step by validation mIoU stays."""
+def train_experts(
+    model: CrackModel,
+    samples: Sequence[Sample],
+    watched: Sequence[Sample],
+    run: Run | None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Stage 1: experts on the whole training split, all by default; the best step by validation mIoU stays."""
     config = model.config
-    for name in config.pool:
+    for name in config.pool if names is None else names:
         network = training_network(name, config, model.networks[name])
         steps = round(config.expert.steps * config.recipe(name).longer)
         every = min(config.expert.validate, steps)
@@ -181,10 +186,20 @@ def mean_iou(network: nn.Module, samples: Sequence[Sample], config: CrackConfig,
 # -------------------------------------------------------------------------------------------- out-of-fold table
 
 
+def kept_table(model: CrackModel, samples: Sequence[Sample], run: Run) -> Table:
+    """Stage 2 in a run: the table is written at once, and a run that goes on reads it; the copies are thrown away."""
+    path = run.path / "oof.csv"
+    if not path.is_file():
+        make_table(model, samples, run).save(path)
+    for folder in (run.path / "checkpoints").glob("oof-*"):
+        shutil.rmtree(folder, ignore_errors=True)
+    return load_table(path).chosen(model.config.names)
+
+
 def make_table(model: CrackModel, samples: Sequence[Sample], run: Run | None, experts: Sequence[str] = ()) -> Table:
     """Stage 2: the out-of-fold table of the trained experts, and the scores of external ones as they are.
 
-    Columns of ``oof.table`` are taken over; the copies are thrown away.
+    Columns of ``oof.table`` are taken over.
     """
     config = model.config
     known = load_table(config.oof.table) if config.oof.table is not None else None
@@ -196,9 +211,6 @@ def make_table(model: CrackModel, samples: Sequence[Sample], run: Run | None, ex
             samples, wanted, config.oof.folds, config.seed, config.oof.empty_gt,
             lambda name, kept, fold: fit_copy(model, name, kept, fold, run),
         )  # fmt: skip
-        if run is not None:
-            for folder in (run.path / "checkpoints").glob("oof-*"):
-                shutil.rmtree(folder, ignore_errors=True)
     else:
         assert known is not None
         made = known
@@ -276,6 +288,12 @@ def train_gate(
     config, settings = model.config, model.config.gate
     by_id = {s.id: s for s in samples}
     rows = [row for row in table.rows if not any(math.isnan(v) for v in row.scores.values())]
+    strangers = [row.id for row in rows if row.id not in by_id]
+    if strangers:
+        raise DataError(
+            f"The out-of-fold table is of other photos: '{strangers[0]}' and {len(strangers) - 1} more are not in the "
+            "training split. Make it anew for this data: fieldsight crack oof DATA --out FOLDER"
+        )
     dropped = len(table.rows) - len(rows)
     if dropped:
         progress.note(f"{dropped} photos without crack are left out of the gate's training")
