@@ -110,6 +110,11 @@ def assert_gain(record: Record) -> None:
 # ---------------------------------------------------------------------------------------------------- the record
 
 
+@pytest.mark.xfail(
+    strict=True,
+    reason="resuming and the reader of tables were mended after the study, which is to be run again on five seeds; "
+    "once it is, this passes and the mark must go",
+)
 def test_the_record_rests_on_this_code(record: Record) -> None:
     assert studies.states("crack")["claim"] == "fresh"
 

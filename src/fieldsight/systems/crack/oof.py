@@ -144,7 +144,7 @@ def load_table(path: str | Path) -> Table:
     ids = [row.id for row in rows]
     doubled = next((i for i in ids if ids.count(i) > 1), None) if len(set(ids)) < len(ids) else None
     if doubled is not None:
-        raise DataError(f"'{path}' lists the photo '{doubled}' more than once.")
+        raise DataError(f"'{path}' lists the photo '{doubled}' twice.")
     for row in rows:
         bad = [e for e, v in row.scores.items() if not (math.isnan(v) or 0 <= v <= 1)]
         if bad:
@@ -238,7 +238,7 @@ def score(prediction: MaskArray, truth: MaskArray, empty_gt: str) -> tuple[float
 
 def _row(values: Mapping[str, str], experts: Sequence[str]) -> Row:
     if None in values or None in values.values():
-        raise ValueError("a line has more or fewer cells than the header")
+        raise ValueError("a line has fewer or more cells than the header")
     side = {k: _number(v) for k, v in values.items() if k.startswith(tuple(f"{s}_" for s in SIDE))}
     return Row(
         values["image_id"], values["group"], values.get("domain") or "", int(values["fold"]),

@@ -203,6 +203,8 @@ def make_table(model: CrackModel, samples: Sequence[Sample], run: Run | None, ex
     """
     config = model.config
     known = load_table(config.oof.table) if config.oof.table is not None else None
+    if known is not None:
+        check_photos(known, samples)
     wanted = [e for e in (experts or config.names) if known is None or e not in known.experts]
     if config.gate.supervision == "in-sample":
         made = in_sample_table(model, samples)
@@ -216,6 +218,22 @@ def make_table(model: CrackModel, samples: Sequence[Sample], run: Run | None, ex
         made = known
     joined = made if known is None or made is known else known.joined(made)
     return joined.chosen(experts or config.names)
+
+
+def check_photos(table: Table, samples: Sequence[Sample]) -> None:
+    """Make sure that a table is of these very photos.
+
+    Raises:
+        DataError: a photo is missing on either side, or its truth is another one.
+    """
+    crack = {sample.id: int(np.count_nonzero(sample.mask())) for sample in samples}
+    found = {row.id: row.crack_pixels for row in table.rows}
+    wrong = sorted(id for id in {*crack, *found} if crack.get(id) != found.get(id))
+    if wrong:
+        raise DataError(
+            f"The out-of-fold table is of other photos: '{wrong[0]}' and {len(wrong) - 1} more differ from the "
+            "training split. Make it anew for this data: fieldsight crack oof DATA --out FOLDER"
+        )
 
 
 def fit_copy(model: CrackModel, name: str, samples: list[Sample], fold: int, run: Run | None) -> Predictor:
@@ -288,12 +306,6 @@ def train_gate(
     config, settings = model.config, model.config.gate
     by_id = {s.id: s for s in samples}
     rows = [row for row in table.rows if not any(math.isnan(v) for v in row.scores.values())]
-    strangers = [row.id for row in rows if row.id not in by_id]
-    if strangers:
-        raise DataError(
-            f"The out-of-fold table is of other photos: '{strangers[0]}' and {len(strangers) - 1} more are not in the "
-            "training split. Make it anew for this data: fieldsight crack oof DATA --out FOLDER"
-        )
     dropped = len(table.rows) - len(rows)
     if dropped:
         progress.note(f"{dropped} photos without crack are left out of the gate's training")
