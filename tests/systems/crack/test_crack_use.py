@@ -19,7 +19,6 @@ from PIL import Image
 from pools import FOUR, Broken, Dark, config, cracked, noise, seeing, untrained
 from torch import Tensor
 
-import fieldsight
 from fieldsight import progress
 from fieldsight.cli import main
 from fieldsight.data.images import write_image
@@ -292,7 +291,7 @@ def test_another_runtime_gives_the_same(two: CrackModel) -> None:
 @pytest.mark.onnx
 def test_a_folder_of_exports_is_used_and_kept_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = untrained(("unet", "deepcrack", "cen"))
-    fieldsight.call("crack", "export", model=model, out=tmp_path / "parts", part="all")
+    model.export(out=tmp_path / "parts", part="all")
     for picture in (noise(64, 64), noise(70, 300)):
         mine, theirs = model.predict(picture), model.predict(picture, exports=tmp_path / "parts")
         assert np.abs(mine.probability - theirs.probability).max() < 1e-4

@@ -434,20 +434,13 @@ def test_exports_that_have_nowhere_to_go_say_so(model: CrackModel, tmp_path: Pat
 
 
 @pytest.mark.onnx
-def test_exported_parts_predict_the_same_at_any_size(model: CrackModel, tmp_path: Path) -> None:
-    from fieldsight.export.runtime import runner_for
-
+def test_exported_parts_predict_the_same_at_any_size(tmp_path: Path) -> None:
+    model = create(pool=("unet", "mobilenet"))
     done = model.export(out=tmp_path / "parts", part="all")
     assert sorted(p.name for p in (tmp_path / "parts").iterdir()) == sorted(f"{n}.onnx" for n in model.networks)
     assert max(done.differences.values()) < 1e-4
-    picture = photo((45, 70)).image()
+    picture = photo((45, 70)).image()  # larger than the window of its layers, and no multiple of anything
     mine = model.predict(picture)
     theirs = model.predict(picture, exports=tmp_path / "parts")
     np.testing.assert_allclose(theirs.probability, mine.probability, atol=1e-4)
     assert theirs.facts["used"] == pytest.approx(mine.facts["used"], abs=1e-3)
-    model.export(out=tmp_path / "pool.onnx")
-    model.use(runner_for(model, tmp_path / "pool.onnx"))
-    try:
-        np.testing.assert_allclose(model.predict(picture).probability, mine.probability, atol=1e-4)
-    finally:
-        model.use(None)

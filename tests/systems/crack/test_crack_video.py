@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from pools import Broken, Dark, cracked, seeing, untrained
 
-import fieldsight
 from fieldsight import progress
 from fieldsight.cli import main
 from fieldsight.data.images import write_image
@@ -233,7 +232,7 @@ def test_explain_takes_the_first_picture(clip: Path) -> None:
 @pytest.mark.onnx
 def test_a_video_through_exports(clip: Path, tmp_path: Path) -> None:
     model = untrained(("unet", "deepcrack"))
-    fieldsight.call("crack", "export", model=model, out=tmp_path / "parts", part="all")
+    model.export(out=tmp_path / "parts", part="all")
     mine, theirs = (model.predict(clip, every=8, **o).frames.rows for o in ({}, {"exports": tmp_path / "parts"}))
     assert [r["experts"] for r in mine] == [r["experts"] for r in theirs]
     assert [r["area_share"] for r in mine] == pytest.approx([r["area_share"] for r in theirs], abs=1e-3)
