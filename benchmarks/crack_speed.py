@@ -22,6 +22,7 @@ def main() -> list[dict[str, Any]]:
     import torch
 
     import fieldsight
+    from fieldsight.systems.crack.fusion import fuse, left_out
     from fieldsight.systems.crack.options import PredictOptions
     from fieldsight.systems.crack.photo import open_photo
 
@@ -31,11 +32,15 @@ def main() -> list[dict[str, Any]]:
     options, soft = PredictOptions(), PredictOptions(mix="soft")
     engine = model.engine(options)
     routes = [model.route(p, options, engine) for p in photos]
+
+    def mixed(photo: Any, route: Any) -> Any:
+        return fuse(photo, route, engine, model.config, options, left_out)
+
     ways: dict[str, Callable[[Any], Any]] = {
-        "top 2": lambda p: model.run(p, model.route(p, options, engine), options, engine),
-        "all four": lambda p: model.run(p, model.route(p, soft, engine), soft, engine),
+        "top 2": lambda p: mixed(p, model.route(p, options, engine)),
+        "all four": lambda p: mixed(p, model.route(p, soft, engine)),
         "gate": lambda p: model.route(p, options, engine),
-        **{name: (lambda p, name=name: model.run(p, only(model, name), options, engine)) for name in model.names},
+        **{name: (lambda p, name=name: mixed(p, only(model, name))) for name in model.names},
     }
     for way in ways.values():
         way(photos[0])

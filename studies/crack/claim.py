@@ -21,6 +21,7 @@ from fieldsight.systems.crack.config import PRESETS, CrackConfig
 from fieldsight.systems.crack.data import load_splits
 from fieldsight.systems.crack.evaluate import expert_scores, heldout, stacked, ways
 from fieldsight.systems.crack.explain import Seen, look
+from fieldsight.systems.crack.inference import prepared
 from fieldsight.systems.crack.oof import Table
 from fieldsight.systems.crack.predict import CrackModel
 from fieldsight.systems.crack.train import in_sample_table, make_table, train_experts, train_gate
@@ -92,10 +93,8 @@ def look_again(model: CrackModel, seen: Seen) -> Seen:
     """The same photo and maps with this model's gate."""
     import torch
 
-    from fieldsight.systems.crack.inference import gate_view
-
     with torch.inference_mode():
-        logits = model.networks["gate"](gate_view(seen.sample.image(), model.config))[0].numpy()
+        logits = model.networks["gate"](prepared(seen.sample.image(), model.config))[0].numpy()
     return Seen(seen.sample, seen.truth, mixing.softmax(logits[None])[0], seen.maps)
 
 

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -294,6 +295,67 @@ def test_energy_of_an_upload_of_a_list_and_of_measurements(tab: Tab, inputs: Pat
     page.click("#energy-page-run")
     inside = page.frame_locator("#energy-page-result iframe")
     inside.get_by_text("per image").first.wait_for(timeout=120_000)
+    tab.sound()
+
+
+def test_cracks_are_found_moved_by_a_threshold_corrected_by_hand_and_explained(tab: Tab, tmp_path: Path) -> None:
+    page = tab.open("/crack")
+    page.get_by_role("button", name=re.compile("asphalt", re.IGNORECASE)).first.click()
+    result = page.locator("#crack-predict-result")
+    page.locator("#crack-slider img").first.wait_for(timeout=120_000)
+    table = page.locator("#crack-predict-result table").first
+    table.wait_for()
+    before = result.inner_text()
+    slider = page.get_by_label("number input for Threshold").first
+    slider.fill("0.9")
+    slider.press("Enter")
+    page.wait_for_function("old => document.querySelector('#crack-predict-result').innerText !== old", arg=before)
+    page.get_by_label("Scale [mm per pixel]").first.fill("0,5")
+    page.get_by_label("Scale [mm per pixel]").first.press("Tab")
+    result.get_by_text(re.compile(r"\d mm")).first.wait_for()
+    tab.sound()
+    tab.turn_to("Correct by hand")
+    page.locator("#crack-editor canvas").first.wait_for()
+    page.wait_for_timeout(1500)
+    place = page.locator("#crack-editor canvas").first.bounding_box()
+    page.mouse.move(place["x"] + place["width"] * 0.3, place["y"] + place["height"] * 0.8)
+    page.mouse.down()
+    page.mouse.move(place["x"] + place["width"] * 0.6, place["y"] + place["height"] * 0.85, steps=12)
+    page.mouse.up()
+    page.click("#crack-apply")
+    result.get_by_text("Corrected by hand").first.wait_for()
+    page.click("#crack-undo")
+    result.get_by_text("This is what the experts found.").first.wait_for()
+    tab.turn_to("Why these experts?")
+    result.get_by_text("nearest training photos").or_(result.get_by_text("look most alike")).first.wait_for()
+    tab.sound()
+
+
+def test_several_photos_have_a_list_of_those_to_look_at(tab: Tab, tmp_path: Path) -> None:
+    from fieldsight.data.images import write_image
+    from fieldsight.engine.seed import rng_for
+    from fieldsight.systems.crack import world
+
+    sent = [tmp_path / "none.png"]
+    sent[0].write_bytes(b"no picture")
+    for n, domain in enumerate(("asphalt", "tile")):
+        drawn = world.draw_photo(domain, (192, 256), rng_for(n, "browser")).image
+        sent.append(write_image(tmp_path / f"{domain}.png", drawn))
+    page = tab.open("/crack")
+    page.locator("input[type=file]").first.set_input_files([str(p) for p in sent])
+    page.click("#crack-predict-run")
+    result = page.locator("#crack-predict-result")
+    page.locator("#crack-slider img").first.wait_for(timeout=120_000)
+    assert "1 of 3 could not be used" in page.locator("#crack-predict-result .fs-error").inner_text()
+    result.get_by_text("asphalt.png").first.wait_for()
+    page.get_by_label("Photo", exact=True).click()
+    page.get_by_role("option", name="2 of 3: tile.png").or_(page.get_by_role("option", name="tile.png")).first.click()
+    page.wait_for_timeout(1500)
+    with page.expect_download() as download:
+        page.get_by_text("All files, ZIP").first.click()
+    with zipfile.ZipFile(str(download.value.path())) as kept:
+        names = {Path(n).name for n in kept.namelist()}
+    assert {"review.csv", "coco.json", "asphalt_mask.png", "tile_mask.png"} <= names
     tab.sound()
 
 

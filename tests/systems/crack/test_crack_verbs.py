@@ -321,7 +321,7 @@ def test_attention_lies_on_the_picture_it_is_of(monkeypatch: pytest.MonkeyPatch)
     model = create(fit="squash", input=64)
     mark = np.zeros((64, 64), np.float32)
     mark[:, 48:] = 1.0
-    monkeypatch.setattr(explain, "grad_cam", lambda gate, view: (torch.zeros(3), mark, np.zeros(8, np.float32)))
+    monkeypatch.setattr(explain, "grad_cam", lambda gate, views, expert: (mark[None], np.zeros((1, 8))))
     found = model.explain(photo((32, 128)).image())
     assert found.attention.shape == found.picture.shape[:2]
     across = found.attention.mean(axis=0)
@@ -333,7 +333,13 @@ def test_a_model_without_a_choice_has_nothing_to_explain(model: CrackModel) -> N
     one = create(pool=("unet",))
     with pytest.raises(ConfigError, match="no choice to explain"):
         one.explain(photo((32, 32)).image())
-    assert model.explain(photo((48, 1100)).image()).facts["note"].startswith("predict chooses place by place")
+    large = photo((48, 1100)).image()
+    found = model.explain(large)
+    assert found.facts["note"].startswith("chosen place by place")
+    told = model.predict(large).facts
+    assert list(told["used"]) == list(found.chosen)
+    assert found.to_dict()["weights"] == pytest.approx(told["weights"], abs=1e-4)
+    assert found.facts["entropy"] == told["doubt"]
 
 
 def test_grad_cam_is_where_the_gradient_says() -> None:
@@ -341,18 +347,22 @@ def test_grad_cam_is_where_the_gradient_says() -> None:
         """Two features: the first is the left half, the second the right; the logit wants the first."""
 
         def maps(self, view: torch.Tensor) -> torch.Tensor:
-            found = torch.zeros(1, 2, 4, 4)
-            found[0, 0, :, :2], found[0, 1, :, 2:] = 1.0, 1.0
+            found = torch.zeros(2, 2, 4, 4)
+            found[:, 0, :, :2], found[:, 1, :, 2:] = 1.0, 1.0
+            found[1] *= 3.0
             return found
 
         def head(self, features: torch.Tensor) -> torch.Tensor:
             return features @ torch.tensor([[2.0, 0.0], [-1.0, 0.0]])
 
-    logits, cam, features = explain.grad_cam(Gate(), torch.zeros(1, 3, 4, 4))  # type: ignore[arg-type]
-    assert logits.tolist() == pytest.approx([0.5, 0.0])
-    assert features.tolist() == pytest.approx([0.5, 0.5])
-    assert (cam[:, :2] == 1.0).all()
-    assert (cam[:, 2:] == 0.0).all()
+    cam, features = explain.grad_cam(Gate(), torch.zeros(2, 3, 4, 4), 0)  # type: ignore[arg-type]
+    assert features.tolist() == [pytest.approx([0.5, 0.5]), pytest.approx([1.5, 1.5])]
+    # the gradient of the first feature's mean over 16 cells is the logit's 1 or 2 times 1/16 in every cell
+    slope = cam[0, 0, 0]
+    assert slope > 0
+    assert cam[0, :, :2] == pytest.approx(slope)
+    assert cam[1, :, :2] == pytest.approx(3 * slope)
+    assert (cam[:, :, 2:] == 0.0).all()
 
 
 # ------------------------------------------------------------------------------------------------ export, bench
@@ -416,7 +426,7 @@ def test_bench_refuses_what_it_cannot_time(model: CrackModel) -> None:
 def test_a_part_is_calibrated_with_what_it_sees(model: CrackModel) -> None:
     sample = photo((40, 800))
     opened = model.read(sample.image(), PredictOptions())
-    for name, shapes in (("gate", [(32, 512)]), ("unet", [(64, 800), (64, 288)])):
+    for name, shapes in (("gate", [(32, 32), (32, 32)]), ("unet", [(64, 800), (64, 288)])):
         seen: list[tuple[int, ...]] = []
         part = export.part_of(model, name)
         part.use(lambda batch, seen=seen: seen.append(tuple(batch["image"].shape[2:])) or {})  # type: ignore[misc]

@@ -25,7 +25,7 @@ from fieldsight.verbs import Written
 MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 STD = np.array([0.229, 0.224, 0.225], np.float32)
 
-#: Longest side of what the gate sees of a photo at once.
+#: Largest side of what the gate sees of a photo at once, in pixels.
 GATE_SIDE = 512
 
 Splits = dict[str, list[Sample]]
@@ -153,43 +153,54 @@ def fitted(
 
 
 class GateItems:
-    """Whole photos with their row of the gate's target.
+    """Photos with their row of the gate's target.
 
     Args:
         pictures: gives each photo.
         targets: ``(N, M)`` scores of the experts, one row a photo; augmentation does not change them.
-        side: photos are fitted into a square of so many pixels.
+        config: whether photos are squashed into the square, or cut at their own scale.
+        side: of the square, see :func:`gate_side`.
         augmented: change them as in section 4.2.
     """
 
     def __init__(
-        self, pictures: Sequence[Callable[[], Picture]], targets: NDArray[np.float32], side: int, augmented: bool
+        self,
+        pictures: Sequence[Callable[[], Picture]],
+        targets: NDArray[np.float32],
+        config: CrackConfig,
+        side: int,
+        augmented: bool,
     ) -> None:
-        self.pictures, self.targets, self.side, self.augmented = pictures, targets, side, augmented
+        self.pictures, self.targets, self.config = pictures, targets, config
+        self.side, self.augmented = side, augmented
 
     def __len__(self) -> int:
         return len(self.pictures)
 
     def item(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """``image`` ``(3, S, S)`` normalised and ``scores`` ``(M,)``."""
-        picture = square(self.pictures[index](), self.side)
+        picture = square(self.pictures[index](), self.side, self.config, rng)
         if self.augmented:
             picture = augment.gate_view(picture, rng)
         return {"image": normalise(picture)[0], "scores": torch.from_numpy(self.targets[index])}
 
 
 def gate_side(samples: Sequence[Sample], config: CrackConfig) -> int:
-    """Side of the square that gate pictures are fitted into."""
+    """Side of the square that the gate sees: the input's, or that of the photos up to :data:`GATE_SIDE`."""
     if config.fit == "squash":
         return config.input
     largest = max(max(s.mask().shape) for s in samples[:: max(1, len(samples) // 50)])
     return int(min(GATE_SIDE, -(-largest // 32) * 32))
 
 
-def square(picture: Picture, side: int) -> Picture:
-    """Shrink to at most ``side`` pixels, keeping the aspect, and mirror up to a square of that side."""
-    from fieldsight.data.images import resize
-
-    small = resize(picture, side)
-    pads = [(0, side - small.shape[0]), (0, side - small.shape[1]), (0, 0)]
-    return np.pad(small, pads, mode="symmetric") if any(p[1] for p in pads) else small
+def square(picture: Picture, side: int, config: CrackConfig, rng: np.random.Generator) -> Picture:
+    """A square for the gate: the squashed whole; or at the photo's own scale a random window, as prediction looks at a
+    large photo window by window. What is smaller is mirrored.
+    """
+    if config.fit == "squash":
+        return squash(picture, side)
+    pads = [(0, max(0, side - n)) for n in picture.shape[:2]]
+    filled = np.pad(picture, [*pads, (0, 0)], mode="symmetric") if any(p[1] for p in pads) else picture
+    # no chance where there is no choice: photos of the square's size are as they are
+    top, left = (int(rng.integers(n - side + 1)) if n > side else 0 for n in filled.shape[:2])
+    return filled[top : top + side, left : left + side]

@@ -18,15 +18,16 @@ from fieldsight.data.images import write_image
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.predictions import Picture, Prediction, Table, beside, heat
 from fieldsight.systems.crack import review
-from fieldsight.systems.crack.config import CrackConfig
+from fieldsight.systems.crack.engines import EagerEngine
 from fieldsight.systems.crack.fusion import fuse
-from fieldsight.systems.crack.inference import gate_view, iou, prepared, probability, restored
-from fieldsight.systems.crack.mixing import select, softmax
+from fieldsight.systems.crack.gating import of_picture, pieces, windows
+from fieldsight.systems.crack.inference import iou, prepared, probability, restored
+from fieldsight.systems.crack.mixing import select
 from fieldsight.systems.crack.nets.gate import Gate
 from fieldsight.systems.crack.oof import Table as Oof
 from fieldsight.systems.crack.options import ExplainOptions, PredictOptions
 from fieldsight.systems.crack.photo import Photo
-from fieldsight.systems.crack.predict import WHOLE, CrackModel
+from fieldsight.systems.crack.predict import CrackModel
 from fieldsight.systems.crack.routes import Route
 from fieldsight.systems.crack.sample import MaskArray, Sample
 
@@ -42,10 +43,10 @@ class Explanation(Prediction):
     """One photo's route.
 
     Attributes:
-        picture: what the gate saw, ``(H, W, 3)`` uint8.
-        attention: Grad-CAM of the chosen expert's logit on it, ``(H, W)`` float32 in 0-1.
+        picture: the photo, a large one shrunk, ``(H, W, 3)`` uint8.
+        attention: Grad-CAM of the greatest weight's logit on it, ``(H, W)`` float32 in 0-1.
         experts: names.
-        weights: the gate's weights ``(M,)``.
+        weights: the gate's weights ``(M,)``; their mean where experts are chosen place by place.
         chosen: names of the experts that are mixed.
         nearest: training photos that look most alike to the gate, with their out-of-fold scores.
         facts: entropy of the weights, the set of experts that holds the best one.
@@ -105,45 +106,69 @@ def explain(model: CrackModel, inputs: Any, out: Path | None, options: ExplainOp
 
 
 def explain_one(model: CrackModel, photo: Photo, options: ExplainOptions) -> Explanation:
-    """Explain one photo's route, as the gate sees it in one piece."""
-    view = gate_view(photo.small(), model.config).to(model.device)
-    gate = model.networks["gate"]
-    assert isinstance(gate, Gate)
-    logits, attention, embedding = grad_cam(gate, view)
-    weights = torch.softmax(logits / model.config.mix.temperature, dim=0).numpy()
-    selection = select(weights[None], **model.mixing(PredictOptions())).weights[0]
-    picture = photo.small_for((int(view.shape[2]), int(view.shape[3])))
+    """Explain one photo's route; of a photo that is routed place by place, the mean over its places."""
+    own = PredictOptions()
+    route = model.route(photo, own, EagerEngine(model, {}))
+    weights = route.gate.reshape(-1, len(model.names)).mean(axis=0, dtype=np.float64).astype(np.float32)
+    used = route.usage()
+    picture = photo.small()
+    attention, embedding = attend(model, photo, int(weights.argmax()), (picture.shape[0], picture.shape[1]))
     facts: dict[str, Any] = {
-        "entropy": round(float(review.gate_doubt(weights[None])[0]), 4),
+        "entropy": round(float(review.gate_doubt(route.gate.reshape(-1, len(model.names))).mean()), 4),
         **expert_set(model, weights),
     }
-    if model.config.fit == "native" and max(photo.shape) > WHOLE:
-        facts["note"] = "predict chooses place by place in a photo of this size; this is the choice for the whole"
+    if not route.single:
+        shares = [f"{n} {w:.0%}" for n, w in zip(model.names, used, strict=True)]
+        facts["note"] = f"chosen place by place in a photo of this size; mixed on average: {', '.join(shares)}"
     return Explanation(
-        picture, _fitted(attention, picture, model.config), model.names, weights,
-        tuple(n for n, w in zip(model.names, selection, strict=True) if w > 0),
+        picture, attention, model.names, weights,
+        tuple(n for n, w in zip(model.names, used, strict=True) if w > 0),
         nearest(model, embedding, options.neighbours), facts,
     )  # fmt: skip
 
 
-def _fitted(attention: NDArray[np.float32], picture: Picture, config: CrackConfig) -> NDArray[np.float32]:
-    """Attention on what the networks took as it lies on the picture: without padding, or stretched back."""
-    shape = (picture.shape[0], picture.shape[1])
-    return restored(torch.from_numpy(attention)[None, None], shape, config)[0, 0].numpy()
+def attend(
+    model: CrackModel, photo: Photo, expert: int, shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Where the gate looks for one expert, on a photo shrunk to ``shape``, in 0-1; and the photo's embedding ``(D,)``.
+
+    Both are gathered window by window, as the gate sees the photo.
+    """
+    import cv2
+
+    gate = model.networks["gate"]
+    assert isinstance(gate, Gate)
+    canvas, embedding = np.zeros(shape, np.float32), []
+    for place, view in pieces(photo, model.config):
+        corners, parts = windows(view, model.gate_side)
+        cams, features = grad_cam(gate, parts.to(model.device), expert)
+        whole = np.zeros(view.shape[2:], np.float32)
+        for (top, left), cam in zip(corners, cams, strict=True):
+            part = whole[top : top + cam.shape[0], left : left + cam.shape[1]]
+            np.maximum(part, cam, out=part)
+        if model.config.fit == "native":  # without what was padded
+            whole = whole[: place[0].stop - place[0].start, : place[1].stop - place[1].start]
+        rows, columns = (
+            slice(at.start * n // size, max(at.start * n // size + 1, at.stop * n // size))
+            for at, n, size in zip(place, shape, photo.shape, strict=True)
+        )
+        here = canvas[rows, columns]
+        here[:] = cv2.resize(whole, (here.shape[1], here.shape[0]), interpolation=cv2.INTER_LINEAR)
+        embedding.append(features.mean(axis=0))
+    return canvas / max(float(canvas.max()), 1e-12), np.mean(np.stack(embedding), axis=0)
 
 
-def grad_cam(gate: Gate, view: torch.Tensor) -> tuple[torch.Tensor, NDArray[np.float32], NDArray[np.float32]]:
-    """Logits ``(M,)``, Grad-CAM ``(H, W)`` of the greatest one in 0-1, and the embedding (Selvaraju et al. 2017)."""
+def grad_cam(gate: Gate, views: torch.Tensor, expert: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+    """Grad-CAM of an expert's logit ``(N, H, W)``, 0 or more, and embeddings ``(N, D)`` (Selvaraju et al. 2017)."""
     gate.eval()
     with torch.enable_grad():
-        maps = gate.maps(view).detach().requires_grad_(True)
+        maps = gate.maps(views).detach().requires_grad_(True)
         features = maps.mean(dim=(2, 3))
-        logits = gate.head(features)[0]
-        (gradient,) = torch.autograd.grad(logits.max(), maps)
+        # windows do not mix, so the gradient of the sum holds that of each
+        (gradient,) = torch.autograd.grad(gate.head(features)[:, expert].sum(), maps)
     cam = F.relu((gradient.mean(dim=(2, 3), keepdim=True) * maps.detach()).sum(dim=1, keepdim=True))
-    cam = F.interpolate(cam, view.shape[2:], mode="bilinear", align_corners=False)[0, 0]
-    scaled = cam / cam.max().clamp(min=1e-12)
-    return logits.detach().cpu(), scaled.cpu().numpy(), features.detach()[0].cpu().numpy()
+    cam = F.interpolate(cam, views.shape[2:], mode="bilinear", align_corners=False)[:, 0]
+    return cam.cpu().numpy(), features.detach().cpu().numpy().astype(np.float64)
 
 
 # ------------------------------------------------------------------------------------ what training leaves
@@ -163,9 +188,10 @@ def neighbours(model: CrackModel, samples: Sequence[Sample], table: Oof) -> dict
         raise DataError("The out-of-fold table names none of the training photos. Make it of the same data.")
     found = []
     for row in rows:
+        seen = pieces(of_picture(by_id[row.id].image()), model.config)
         with torch.inference_mode():
-            view = gate_view(by_id[row.id].image(), model.config).to(model.device)
-            found.append(gate.features(view)[0].cpu().numpy())
+            parts = (windows(view, model.gate_side)[1] for _, view in seen)
+            found.append(np.mean([gate.features(p.to(model.device)).mean(0).cpu().numpy() for p in parts], axis=0))
     features = np.stack(found).astype(np.float64)
     mean = features.mean(axis=0)
     _, _, axes = np.linalg.svd(features - mean, full_matrices=False)
@@ -283,9 +309,9 @@ def _squashed(model: CrackModel, name: str, image: torch.Tensor, id: str) -> tor
 def _weights(model: CrackModel, picture: Picture) -> NDArray[np.float64]:
     if "gate" not in model.networks:
         return np.ones(1)
-    with torch.inference_mode():
-        logits = model.networks["gate"].eval()(gate_view(picture, model.config).to(model.device))[0].cpu().numpy()
-    return np.asarray(softmax(logits[None], model.config.mix.temperature)[0], np.float64)
+    route = model.route(of_picture(picture), PredictOptions(), EagerEngine(model, {}))
+    found = route.gate.reshape(-1, len(model.names)).astype(np.float64).mean(axis=0)
+    return np.asarray(found / found.sum(), np.float64)
 
 
 def _look_by_tiles(model: CrackModel, sample: Sample, picture: Picture, truth: MaskArray) -> Seen:

@@ -26,7 +26,8 @@ from fieldsight.export.verbs import export as write
 from fieldsight.model import Runner
 from fieldsight.predictions import Table
 from fieldsight.systems.crack import world
-from fieldsight.systems.crack.inference import STRIDE, gate_view, prepared
+from fieldsight.systems.crack.gating import of_picture, pieces, windows
+from fieldsight.systems.crack.inference import STRIDE, prepared
 from fieldsight.systems.crack.mixing import select
 from fieldsight.systems.crack.options import CrackBenchOptions, CrackExportOptions, PredictOptions
 from fieldsight.systems.crack.photo import Photo
@@ -115,11 +116,11 @@ def part_of(model: CrackModel, name: str, side: int | None = None) -> CrackModel
 def _views(photo: Photo, name: str, model: CrackModel, options: PredictOptions) -> list[Tensor]:
     """What a part sees of a photo in prediction."""
     if name == "gate":
-        return [gate_view(photo.small(), model.config)]
+        return [windows(view, model.gate_side)[1] for _, view in pieces(photo, model.config)]
     if model.config.fit == "squash":
         return [prepared(photo.block(slice(0, photo.shape[0]), slice(0, photo.shape[1])), model.config)]
-    pieces = tiling.tiles(photo.shape, options.tile, options.halo)
-    return [prepared(photo.block(*tile.read), model.config) for tile in pieces]
+    tiles = tiling.tiles(photo.shape, options.tile, options.halo)
+    return [prepared(photo.block(*tile.read), model.config) for tile in tiles]
 
 
 # ------------------------------------------------------------------------------------------------- timing
@@ -188,13 +189,14 @@ class Timed:
     """A photo to be timed: what gate and experts see of it, and which experts the gate chose.
 
     Attributes:
-        view: for the gate.
+        view: for the gate, as windows.
         image: for the experts.
         chosen: names of the experts that ran when it was routed last.
     """
 
     def __init__(self, model: CrackModel, picture: Picture) -> None:
-        self.view, self.image = gate_view(picture, model.config), prepared(picture, model.config)
+        seen = [windows(view, model.gate_side)[1] for _, view in pieces(of_picture(picture), model.config)]
+        self.view, self.image = torch.cat(seen), prepared(picture, model.config)
         self.chosen: tuple[str, ...] = ()
 
 
@@ -223,7 +225,7 @@ def _calls(model: CrackModel, runners: Mapping[str, Runner], photo: Timed) -> di
         return runners[name]({"image": photo.image})["probability"].numpy()
 
     def routed() -> Any:
-        weights = runners["gate"]({"image": photo.view})["weights"].numpy()
+        weights = runners["gate"]({"image": photo.view})["weights"].numpy().mean(axis=0, keepdims=True)
         own = select(weights, **model.mixing(PredictOptions())).weights[0]
         photo.chosen = tuple(n for n, w in zip(model.names, own, strict=True) if w > 0)
         return sum(np.float32(w) * expert(n) for n, w in zip(model.names, own, strict=True) if w > 0)

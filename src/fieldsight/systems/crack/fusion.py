@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -66,6 +68,7 @@ class Fusion:
         while missing := [int(m) for m in np.flatnonzero(self.route.needed(*keep)) if int(m) not in maps]:
             name = self.engine.names[missing[0]]
             found, problem = compute(self.engine, name, image, size)
+            _trim()
             if found is not None:
                 maps[missing[0]] = found[inner]
                 continue
@@ -133,6 +136,22 @@ def _tiles(photo: Photo, work: Fusion, target: Map, config: CrackConfig, options
         target[tile.keep] = mixed
         release(target)
     return True
+
+
+def _trim() -> None:
+    """Give freed memory back: tiles of several sizes leave holes in glibc's heap that add up to a gigabyte."""
+    trim = _malloc_trim()
+    if trim is not None:
+        trim(0)
+
+
+@functools.cache
+def _malloc_trim() -> Callable[[int], int] | None:
+    try:
+        found: Callable[[int], int] = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):  # another C library
+        return None
+    return found
 
 
 def compute(engine: Engine, name: str, image: Tensor, size: tuple[int, int]) -> tuple[Map | None, str]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fieldsight.systems.crack.config import CrackConfig
-from fieldsight.systems.crack.data import GATE_SIDE, normalise, squash
+from fieldsight.systems.crack.data import normalise, squash
 from fieldsight.systems.crack.sample import Picture
 
 Map = NDArray[np.float32]
@@ -56,15 +56,6 @@ def restored(maps: Tensor, shape: tuple[int, int], config: CrackConfig) -> Tenso
             return maps
         return F.interpolate(maps, shape, mode="bilinear", align_corners=False)
     return maps[:, :, : shape[0], : shape[1]]
-
-
-def gate_view(picture: Picture, config: CrackConfig, side: int = GATE_SIDE) -> Tensor:
-    """What the gate sees of a whole picture: as the networks take it, after shrinking a large one to ``side``."""
-    from fieldsight.data.images import resize
-
-    if config.fit == "squash":
-        return prepared(picture, config)
-    return pad(normalise(resize(picture, side)))
 
 
 def probability(network: nn.Module, picture: Picture, config: CrackConfig) -> Map:

@@ -66,13 +66,6 @@ class Photo:
         shares = _shrunk_by_bands(lambda r, c: valid(r, c).astype(np.uint8) * np.uint8(255), self.shape, longest)
         return shares > 127
 
-    def small_for(self, shape: tuple[int, int]) -> Picture:
-        """The photo as the gate saw it: at most as large as ``shape``."""
-        from fieldsight.data.images import resize
-
-        picture = resize(self.small(), max(shape))
-        return picture[: shape[0], : shape[1]]
-
 
 def open_photo(item: Any, factor: float = 1.0, scale_mm: float | None = None) -> Photo:
     """Open a file, or take an array ``(H, W)``, ``(H, W, 3)`` or ``(H, W, 4)``.

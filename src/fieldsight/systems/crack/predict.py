@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fieldsight import progress
 from fieldsight.engine.seed import torch_seed
 from fieldsight.errors import ConfigError
 from fieldsight.model import Model, Runner
@@ -18,22 +17,23 @@ from fieldsight.predicting import Outcome
 from fieldsight.predictions import Prediction
 from fieldsight.systems.crack import nets
 from fieldsight.systems.crack.config import CrackConfig
-from fieldsight.systems.crack.data import normalise
+from fieldsight.systems.crack.data import GATE_SIDE
 from fieldsight.systems.crack.engines import DenseEngine, EagerEngine, PartsEngine, open_parts
 from fieldsight.systems.crack.external import Expert, load_external
 from fieldsight.systems.crack.fusion import Warn, fuse, left_out
-from fieldsight.systems.crack.inference import STRIDE, Engine, gate_view, pad, prepared, restored
+from fieldsight.systems.crack.gating import pieces, weigh, weigh_cells
+from fieldsight.systems.crack.inference import STRIDE, Engine, prepared, restored
 from fieldsight.systems.crack.mixing import select
 from fieldsight.systems.crack.model import Dense, ExpertOnly, GateOnly, set_prior
 from fieldsight.systems.crack.nets.gate import Gate
 from fieldsight.systems.crack.options import PredictOptions
 from fieldsight.systems.crack.photo import Photo, open_photo
 from fieldsight.systems.crack.results import CrackMap, write_folder_files
-from fieldsight.systems.crack.routes import Route, cells, grid
+from fieldsight.systems.crack.routes import VIEW, Route
 from fieldsight.systems.crack.sample import Sample
 
 #: Photos up to so many pixels a side are routed as a whole where nothing else is said.
-WHOLE = 512
+WHOLE = VIEW
 
 
 class CrackModel(Model):
@@ -216,6 +216,12 @@ class CrackModel(Model):
         mixed = fuse(photo, route, engine, self.config, options, warn)
         return CrackMap.make(self, photo, mixed, options)
 
+    @property
+    def gate_side(self) -> int:
+        """Side of the windows that the gate judges, in pixels: that of its training."""
+        own = self.config.input if self.config.fit == "squash" else GATE_SIDE
+        return int(self.artefacts.get("routing", {}).get("side", own))
+
     def mixing(self, options: PredictOptions) -> dict[str, Any]:
         """Mode, k and p: the model's own where the options say nothing."""
         own = self.config.mix
@@ -226,24 +232,23 @@ class CrackModel(Model):
         }
 
     def route(self, photo: Photo, options: PredictOptions, engine: Engine) -> Route:
-        """Ask the gate, for the whole photo or cell by cell, and choose."""
+        """Ask the gate, for the whole photo or cell by cell, and choose.
+
+        One choice for a large photo goes by the mean over its cells.
+        """
         if len(self.names) == 1:
             one = np.ones((1, 1, 1), np.float32)
             return Route(one, one)
         large = self.config.fit == "native" and max(photo.shape) > WHOLE
-        if options.route == "image" or (options.route == "auto" and not large) or self.config.fit == "squash":
-            weights = engine.weights(gate_view(photo.small(), self.config)).numpy()
-            shape = (1, 1)
+        if large or (options.route == "tile" and self.config.fit == "native"):
+            weights = weigh_cells(engine, photo, self.gate_side)
+            if options.route == "image":
+                weights = weights.mean(axis=(0, 1), keepdims=True)
         else:
-            shape = grid(photo.shape)
-            views = cells(photo.shape)
-            number = shape[0] * shape[1]
-            tracked = progress.track(views, "choosing experts", number) if number > 64 else views
-            weights = np.concatenate(
-                [engine.weights(pad(normalise(photo.block(r, c)))).numpy() for _, _, r, c in tracked]
-            )
-        chosen = select(weights, **self.mixing(options)).weights
-        return Route(weights.reshape(*shape, -1), chosen.reshape(*shape, -1).astype(np.float32))
+            ((_, view),) = pieces(photo, self.config)
+            weights = weigh(engine, view, self.gate_side)[None, None]
+        chosen = select(weights.reshape(-1, len(self.names)), **self.mixing(options)).weights
+        return Route(weights, chosen.reshape(weights.shape).astype(np.float32))
 
     # ------------------------------------------------------------------------------------------- exports
 

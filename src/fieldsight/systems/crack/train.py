@@ -21,7 +21,7 @@ from fieldsight.engine.seed import rng_for, torch_seed
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.run import Run
 from fieldsight.systems.crack import mixing, nets
-from fieldsight.systems.crack.config import CrackConfig, GateTraining
+from fieldsight.systems.crack.config import CrackConfig, GateTraining, Recipe
 from fieldsight.systems.crack.data import ExpertItems, GateItems, gate_side, load_splits, weight
 from fieldsight.systems.crack.inference import probability
 from fieldsight.systems.crack.losses import expert_loss
@@ -247,7 +247,7 @@ def fit_copy(model: CrackModel, name: str, samples: list[Sample], fold: int, run
     if frozen:
         freeze(frozen, network)
     learning = [p for p in network.parameters() if p.requires_grad]
-    recipe = config.recipe(name)
+    recipe = copy_recipe(config, name)
     steps = round(config.oof.steps * recipe.longer)
     items = ExpertItems(samples, config, recipe, steps * config.oof.batch, name)
     loader = Loader(items, config.oof.batch, config.seed, shuffle=False, workers=config.workers)
@@ -255,6 +255,16 @@ def fit_copy(model: CrackModel, name: str, samples: list[Sample], fold: int, run
     fit(state, expert_step(config, frozen), loader, stage=f"oof-{fold}-{name}", until=Steps(steps), run=run)
     network.eval()
     return lambda sample: probability(network, sample.image(), config)
+
+
+def copy_recipe(config: CrackConfig, name: str) -> Recipe:
+    """An expert that learns from a share of the photos: its copies learn from as many, though a fold is missing.
+
+    With fewer they would be worse than what they stand for, and the gate would learn to avoid it (few photos make
+    each one count).
+    """
+    recipe, folds = config.recipe(name), config.oof.folds
+    return recipe.replace(share=min(1.0, recipe.share * folds / (folds - 1)))
 
 
 def copy_network(model: CrackModel, name: str, fold: int) -> nets.Expert:
@@ -320,7 +330,7 @@ def train_gate(
     def items(held: bool) -> GateItems:
         chosen = [r for r in rows if (r.group in aside) == held]
         scores = np.array([[r.scores[e] for e in table.experts] for r in chosen], dtype=np.float32)
-        return GateItems([by_id[r.id].image for r in chosen], scores, side, augmented=not held)
+        return GateItems([by_id[r.id].image for r in chosen], scores, config, side, augmented=not held)
 
     # a last batch of one photo would give BatchNorm nothing to average over
     loader = Loader(items(False), settings.batch, config.seed, drop_last=True, workers=config.workers)
@@ -411,5 +421,7 @@ def remember(model: CrackModel, splits: Mapping[str, Sequence[Sample]], table: T
     """Keep with the model what routing explanations and the review list need."""
     from fieldsight.systems.crack.explain import calibrate, neighbours
 
+    side = gate_side(splits["train"], model.config)
+    model.artefacts["routing"] = {"side": side}  # what follows looks at photos as prediction does
     model.artefacts["neighbours"] = neighbours(model, splits["train"], table)
-    model.artefacts["routing"] = calibrate(model, splits["val"], table)
+    model.artefacts["routing"] = {"side": side, **calibrate(model, splits["val"], table)}
