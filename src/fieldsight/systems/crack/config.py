@@ -205,8 +205,8 @@ _SMALL = _PAPER.replace(
     crackrefine={"domains": ("tile", "road")},
     oof={"backbone": "full", "steps": 300, "batch": 4, "lr": 6e-3, "warmup": 30},
     gate={
-        "widths": (16, 32, 64, 128), "hidden": 64, "epochs": 30, "lr": 1e-3, "warmup": 2, "freeze": 0, "shrink": 2,
-        "target": "sharpened",
+        "widths": (16, 32, 64, 128), "hidden": 64, "epochs": 60, "patience": 15, "lr": 1e-3, "warmup": 2, "freeze": 0,
+        "shrink": 2, "target": "sharpened",
     },
 )  # fmt: skip
 
@@ -215,13 +215,13 @@ _SMALL = _PAPER.replace(
 PRESETS: dict[str, CrackConfig] = {
     "base": _SMALL.replace(
         networks="small",
-        data={"train": 1500, "val": 150, "photos": True},
-        expert={"steps": 1500, "lr": 5e-3, "warmup": 100, "validate": 300},
+        data={"train": 1500, "val": 150, "size": 256, "photos": True},
+        expert={"steps": 3000, "lr": 5e-3, "warmup": 150, "validate": 600},
         cen={"share": 1.0, "augment": True, "longer": 1.0},
         ecsn={"domains": ("asphalt", "aggregate"), "outside": 0.15},
         crackmaster={"domains": ("concrete", "road"), "outside": 0.15, "longer": 1.0},
         crackrefine={"domains": ("tile", "road"), "outside": 0.15},
-        oof={"folds": 3, "steps": 500, "lr": 5e-3, "warmup": 50},
+        oof={"folds": 3, "steps": 600, "lr": 5e-3, "warmup": 50},
     ),
     "tiny": _SMALL.replace(
         pool=("cen", "crackrefine"), window=64,
