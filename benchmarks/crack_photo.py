@@ -13,9 +13,10 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
+
+from benchmarks.commands import timed
 
 COMMAND = "python -m benchmarks crack_photo"
 GIGABYTES = 3.0
@@ -47,7 +48,9 @@ def commands() -> list[dict[str, Any]]:
             # a process of its own draws it
             code = f"from benchmarks.crack_photo import write; write({str(Path(name) / file)!r}, {shape})"
             subprocess.run([sys.executable, "-c", code], check=True)
-            seconds, peak = timed(["predict", f"{name}/{file}", "--out", f"{name}/out", "--model", MODEL, "--quiet"])
+            seconds, peak = timed(
+                ["crack", "predict", f"{name}/{file}", "--out", f"{name}/out", "--model", MODEL, "--quiet"]
+            )
             rows += [
                 row(f"predict: {words}, every file written", seconds, "s"),
                 row("the same, megapixels a second", shape[0] * shape[1] / 1e6 / seconds, "1/s"),
@@ -76,19 +79,6 @@ def write(path: str, shape: tuple[int, int]) -> None:
         tifffile.imwrite(path, laid, photometric="rgb", tile=(256, 256), compression="zlib")
     else:
         write_image(path, np.ascontiguousarray(laid))
-
-
-def timed(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak gigabytes of a ``fieldsight crack`` command; it must succeed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    begun = time.perf_counter()
-    command = [sys.executable, "-m", "fieldsight", "crack", *words]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - begun
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, (words, child.returncode)
-    return seconds, usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 # -------------------------------------------------------------------------------------------------------- seams

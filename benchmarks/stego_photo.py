@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.commands import timed
+
 COMMAND = "python -m benchmarks stego_photo"
 SIZE = (3000, 4000)
 GIGABYTES = 2.0
@@ -43,9 +45,9 @@ def commands() -> list[dict[str, Any]]:
         kind = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
         chosen = ["--model", MODEL] if MODEL else []
         stego = str(folder / "stego.png")
-        hide = timed(["hide", f"{name}/cover.png", f"{name}/secret.png", "--out", stego, *chosen])
+        hide = timed(["stego", "hide", f"{name}/cover.png", f"{name}/secret.png", "--out", stego, *chosen])
         reveal = timed(
-            ["reveal", stego, "--out", str(folder / "revealed.png"), *chosen, *(["--force"] if MODEL else [])]
+            ["stego", "reveal", stego, "--out", str(folder / "revealed.png"), *chosen, *(["--force"] if MODEL else [])]
         )
     size = f"{SIZE[1]} x {SIZE[0]}"
     return [
@@ -78,19 +80,6 @@ def write(folder: str) -> None:
         assert picture.shape == (*SIZE, 3), picture.shape
         write_image(Path(folder) / f"{name}.png", picture)
     print("photos" if len(chosen) == 2 else "drawn")
-
-
-def timed(words: list[str]) -> tuple[float, float]:
-    """Seconds and peak gigabytes of a ``fieldsight stego`` command; it must succeed."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    begun = time.perf_counter()
-    command = [sys.executable, "-m", "fieldsight", "stego", *words]
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    seconds = time.perf_counter() - begun
-    child.returncode = os.waitstatus_to_exitcode(status)
-    assert child.returncode == 0, (words, child.returncode)
-    return seconds, usage.ru_maxrss / (1e9 if sys.platform == "darwin" else 1e6)
 
 
 # -------------------------------------------------------------------------------------------------------- seams

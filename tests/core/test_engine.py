@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import shutil
 import signal
@@ -433,3 +434,40 @@ def test_leaks_by_group_and_by_content_are_found(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path)
     with pytest.raises(DataError, match="Can't read the manifest"):
         read_manifest(path)
+
+
+# ------------------------------------------------------------------------------------------------ running mean
+
+
+def test_a_running_mean_by_hand() -> None:
+    from fieldsight.engine.ema import Ema
+
+    network = nn.BatchNorm1d(1)
+    ema = Ema(network, decay=0.9, ramp=2.0)
+    mean = 1.0
+    for step, value in enumerate((2.0, 5.0, -1.0), 1):
+        with torch.no_grad():
+            network.weight.fill_(value)
+        network.num_batches_tracked += 1
+        ema.update(network)
+        keep = 0.9 * (1 - math.exp(-step / 2.0))
+        mean = keep * mean + (1 - keep) * value
+        assert float(ema.network.weight) == pytest.approx(mean, abs=1e-6)  # type: ignore[arg-type]
+    assert int(ema.network.num_batches_tracked) == 3  # type: ignore[arg-type]
+    assert not any(p.requires_grad for p in ema.network.parameters())
+    assert not ema.network.training
+
+
+def test_a_running_mean_goes_on_from_its_checkpoint() -> None:
+    from fieldsight.engine.ema import Ema
+
+    network = nn.Linear(3, 2)
+    one, other = Ema(network, 0.99, 3.0), Ema(nn.Linear(3, 2), 0.99, 3.0)
+    for _ in range(2):
+        with torch.no_grad():
+            network.weight.add_(1.0)
+        one.update(network)
+    other.load_state_dict(one.state_dict())
+    one.update(network)
+    other.update(network)
+    assert torch.equal(one.network.weight, other.network.weight)  # type: ignore[arg-type]

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ import torch
 from pools import Broken, Dark, cracked, noise, seeing, untrained
 from torch import Tensor, nn
 
-from fieldsight import progress
 from fieldsight.data.arrays import allocate
 from fieldsight.data.images import read_image
 from fieldsight.engine.seed import rng_for
@@ -35,13 +33,6 @@ PAPER = ("cen", "ecsn", "crackmaster", "crackrefine")
 @pytest.fixture(scope="module")
 def model() -> CrackModel:
     return untrained()
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    lines: list[str] = []
-    with progress.watching(progress.silent, lines.append):
-        yield lines
 
 
 class Brightness(nn.Module):

@@ -6,7 +6,6 @@ import csv
 import dataclasses
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,6 @@ from PIL import Image
 from pools import FOUR, Broken, Dark, config, cracked, noise, seeing, untrained
 from torch import Tensor
 
-from fieldsight import progress
 from fieldsight.cli import main
 from fieldsight.data.images import write_image
 from fieldsight.errors import ConfigError, DataError
@@ -45,13 +43,6 @@ def four() -> CrackModel:
 @pytest.fixture
 def two() -> CrackModel:
     return seeing()
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    lines: list[str] = []
-    with progress.watching(progress.silent, lines.append):
-        yield lines
 
 
 def mixed(model: CrackModel, picture: Any, **options: Any) -> tuple[Fusion, EagerEngine]:

@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import weakref
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,6 @@ import numpy as np
 import pytest
 from pools import Broken, Dark, cracked, seeing, untrained
 
-from fieldsight import progress
 from fieldsight.cli import main
 from fieldsight.data.images import write_image
 from fieldsight.data.video import Video, write_video
@@ -45,13 +43,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model() -> CrackModel:
     return seeing()
-
-
-@pytest.fixture
-def said() -> Iterator[list[str]]:
-    lines: list[str] = []
-    with progress.watching(progress.silent, lines.append):
-        yield lines
 
 
 # ------------------------------------------------------------------------------------------- reading and writing

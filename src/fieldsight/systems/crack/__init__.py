@@ -61,7 +61,7 @@ SPEC = System(
             "make-data",
             f"{_HERE}.data:make_data",
             f"{_HERE}.options:MakeDataOptions",
-            "write drawn photos with masks in Crack500's layout",
+            "write drawn photos with masks, as a folder that train reads",
             model=False,
         ),
         Verb(

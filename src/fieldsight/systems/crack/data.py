@@ -56,7 +56,7 @@ def draw(data: Data, domains: Sequence[str] = DOMAINS) -> list[Sample]:
 
 
 def make_data(out: Path | None, options: MakeDataOptions) -> Written:
-    """Write drawn photos with their masks in Crack500's layout.
+    """Write drawn photos with their masks: ``train/images``, ``train/masks`` and so on, with ``manifest.csv``.
 
     Raises:
         DataError: no folder to write to.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Literal
 
@@ -57,27 +57,15 @@ class ExplainOptions(Config):
 
 
 @dataclass(frozen=True)
-class MakeDataOptions(Config):
+class MakeDataOptions(Data):
     """Options of ``make-data``."""
 
-    train: int = setting(400, "training pictures", ge=10, le=1_000_000)
-    val: int = setting(100, "validation pictures", ge=2, le=1_000_000)
-    test: int = setting(150, "test pictures", ge=2, le=1_000_000)
-    size: int = setting(128, "pixels a side; a multiple of 32", ge=32, le=2048)
-    style: Literal["exact", "centreline", "dilated"] = setting(
-        "exact", "how the drawn truth is annotated: to the pixel, a centreline dilated once, or 3 pixels too wide"
-    )
-    photos: bool = setting(False, "draw on packaged photos of gravel and brick too")
-    empty: float = setting(0.08, "share of pictures without any crack", ge=0, lt=1)
-    seed: int = setting(0, "seed of the drawn pictures", ge=0)
     domains: tuple[str, ...] = setting((), "surfaces; those of training without any, plaster is for testing only")
-
-    rules = ((lambda o: o.size % 32 == 0, "size: must be a multiple of 32"),)
 
     @property
     def data(self) -> Data:
         """What is drawn."""
-        return Data(self.train, self.val, self.test, self.size, self.style, self.photos, self.empty, self.seed)
+        return Data(**{field.name: getattr(self, field.name) for field in fields(Data)})
 
 
 @dataclass(frozen=True)
