@@ -171,16 +171,15 @@ def experts(d: dict[str, Any]) -> str:
 
 
 def _leak(d: dict[str, Any]) -> str:
-    """What kept backbones do to the table, from the seeds that measured it."""
-    found = [v for v in d["values"].values() if "backbones" in v]
-    if not found:
+    """What kept backbones do to the table, on the seed that measured it."""
+    if "backbones" not in d:
         return ""
-    tables = {"whole copies": found[0]["oof_iou"], **found[0]["backbones"]}
-    told = {name: mean(values.values()) for name, values in tables.items()}
+    kept, whole = d["backbones"], d["values"][str(d["backbones"]["seed"])]["oof_iou"]
     return (
-        f"Mean of the table on one seed: {percent(told['whole copies'])} with copies trained from nothing, "
-        f"{percent(told['deployed'])} where only their heads are trained on the deployed experts' backbones, which have "
-        f"seen every photo, {percent(told['generic'])} on backbones of random weights. "
+        f"Mean of the table on seed {kept['seed']}: {percent(mean(whole.values()))} with copies trained from nothing, "
+        f"{percent(mean(kept['deployed'].values()))} where only their heads are trained on the deployed experts' "
+        f"backbones, which have seen every photo, {percent(mean(kept['generic'].values()))} on backbones of random "
+        "weights. "
     )
 
 

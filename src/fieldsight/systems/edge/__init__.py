@@ -1,0 +1,1 @@
+"""YOLOv8 on constrained edge devices: train, quantise, benchmark, choose."""
