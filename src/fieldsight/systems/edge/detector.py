@@ -63,8 +63,7 @@ class Losing(nn.Module):
         images = batch["image"]
         targets = Targets.from_padded(batch["boxes"], batch["labels"])
         if isinstance(self.detector, RTDetr):
-            rows = [targets.image == k for k in range(len(images))]
-            return self.detector.loss(images, [(targets.boxes[r], targets.labels[r]) for r in rows])
+            return self.detector.loss(images, targets)
         raw = self.detector(images)
         gains = Gains(own.box, own.cls, own.dfl)
         if len(raw) == 2:

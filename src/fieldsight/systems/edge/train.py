@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -39,38 +40,37 @@ def fit_detector(
         train, val: the splits; the test split is never looked at.
         run: folder for checkpoints and logs.
     """
-    plain = Recipe(**{**recipe(config.augment), "mosaic": 0.0})
     batches = -(-len(train) // config.batch)
     accumulate = max(1, round(config.nominal / config.batch))
     total = config.steps * accumulate or config.epochs * batches
     last = min(total, config.augment.close_mosaic * batches) if config.augment.mosaic else 0
     state = start(detector, config, total // accumulate, batches // accumulate)
-    step = training_step(config, accumulate)
-    for stage, until, chosen in (("mosaic", total - last, Recipe(**recipe(config.augment))), ("detector", total, plain)):
-        if stage == "mosaic" and not last:
+    full, calm = recipe(config.augment), replace(recipe(config.augment), mosaic=0.0)
+    stages = [("mosaic", total - last, full), ("detector", last, calm)] if last else [("detector", total, full)]
+    for stage, count, chosen in stages:
+        if not count:
             continue
-        items = DetectionItems(train, config.input, chosen if last or stage == "mosaic" else _only(config.augment))
-        loader = Loader(items, config.batch, config.seed, workers=config.workers)
-        done = 0 if stage == "mosaic" or not last else total - last
+        items = DetectionItems(train, config.input, chosen)
         fit(
-            state, step, loader, stage=stage, until=Steps(until - done), run=run,
+            state,
+            training_step(config, accumulate),
+            Loader(items, config.batch, config.seed, workers=config.workers),
+            stage=stage,
+            until=Steps(count),
+            run=run,
             validate=lambda s: fitness(s.ema.network.detector, val, config),
             stop=EarlyStop("val_fitness", patience=config.patience, mode="max"),
-        )  # fmt: skip
+        )
     detector.load_state_dict(state.ema.network.detector.state_dict())
     detector.eval()
 
 
-def recipe(augment: Augment) -> dict[str, float]:
-    """The augmentation's numbers by the names that the core uses."""
-    return {
-        "mosaic": augment.mosaic, "translate": augment.translate, "scale": augment.scale, "flip_lr": augment.flip,
-        "hue": augment.hue, "saturation": augment.saturation, "value": augment.value, "erasing": augment.erase,
-    }  # fmt: skip
-
-
-def _only(augment: Augment) -> Recipe:
-    return Recipe(**recipe(augment))
+def recipe(augment: Augment) -> Recipe:
+    """The augmentation by the names that the core uses."""
+    return Recipe(
+        augment.mosaic, augment.translate, augment.scale, augment.flip, 0.0, augment.hue, augment.saturation,
+        augment.value, augment.erase,
+    )  # fmt: skip
 
 
 def start(detector: Detector, config: EdgeConfig, steps: int, per_epoch: int) -> State:

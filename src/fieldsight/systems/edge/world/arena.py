@@ -217,7 +217,7 @@ def _lay(tx: Textures, room: _Room, rng: Rng) -> list[Mesh]:
 def _furnish(tx: Textures, room: _Room, rng: Rng) -> list[Model]:
     """5 to 20 pieces, then things on the floor that look a little like the robot."""
     kit = furniture.Kit(
-        tx.add(textures.wood(128, rng, (0.8, 0.8, 0.8), 4)),
+        tx.add(textures.wood(128, rng, (0.8, 0.8, 0.8), 1)),
         tx.add(textures.carpet(128, rng, (0.9, 0.9, 0.9))),
         tx.add(textures.cardboard(128, rng)),
         tx.add(textures.books(128, rng)),
