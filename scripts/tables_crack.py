@@ -92,10 +92,28 @@ def claim(d: dict[str, Any]) -> str:
         f"Pooled IoU in percent, mean over {seeds_of(d)}, each with photos, experts, table and gates of its own; drawn "
         f"photos a seed: {photos}. *Gain*: points by which the first row is ahead of this one, 95 % bootstrap over "
         f"seeds. That Top-2 gains at least half a point on the best expert {'holds' if holds else 'does not hold'}"
-        f"{_share_of_oracle(d)}. "
+        f"{_share_of_oracle(d)}. {_by_seed(d)}"
     )
     header = ["way"] + [text for name in sets for text in (f"IoU, {SETS[name]}", "gain over it")]
     return table(header, rows, note + made(d, MAKE))
+
+
+def _by_seed(d: dict[str, Any]) -> str:
+    """The gains of every seed, and which expert's training failed."""
+    names = list(next(iter(d["values"].values()))["oof_iou"])
+    ahead: dict[str, list[str]] = {"the best expert": [], "the fixed pair": []}
+    failed = []
+    for seed, value in d["values"].items():
+        rows = {name: row["pooled_iou"] for name, row in value["sets"]["test"]["rows"].items()}
+        best = {"the best expert": max(rows[n] for n in names), "the fixed pair": rows["best fixed pair"]}
+        for other, number in best.items():
+            ahead[other].append(f"{100 * (rows[OURS] - number):+.1f}")
+        failed += [f"`{n}` of seed {seed}" for n in names if rows[n] < 0.01]
+    told = "; ".join(f"over {other} {', '.join(found)}" for other, found in ahead.items())
+    words = f"Gains on the test photos seed by seed: {told}. "
+    if failed:
+        words += f"The training of {', '.join(failed)} failed: it marks nothing, while its copies do well. "
+    return words
 
 
 def _share_of_oracle(d: dict[str, Any]) -> str:
