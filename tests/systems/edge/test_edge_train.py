@@ -75,14 +75,17 @@ def test_weights_decay_and_biases_do_not() -> None:
 
 
 def test_a_training_finds_squares_and_the_same_seed_gives_the_same_weights() -> None:
-    config = TINY.replace(steps=40, data={"train": 32}, batch=8, nominal=8, lr=0.01, ema=0.9, augment={"flip": 0.0})
+    calm = {"flip": 0.0, "hue": 0.0, "saturation": 0.0, "value": 0.0}
+    config = TINY.replace(
+        steps=120, data={"train": 32}, batch=8, nominal=8, lr=0.005, ema=0.95, patience=1000, augment=calm
+    )
     learned, seen = [photo(n) for n in range(32)], [photo(n, "val") for n in range(100, 112)]
     detector = made(config)
     before = train.fitness(detector, seen, config)
     train.fit_detector(detector, config, learned, seen)
     after = train.fitness(detector, seen, config)
     assert before["val_map50"] < 0.1
-    assert after["val_map50"] > 0.5
+    assert after["val_map50"] > 0.7
     found = train.detect(detector, seen, config, conf=0.1)
     best = [f.boxes[f.scores.argmax()] for f in found if len(f)]
     assert len(best) >= 9
