@@ -316,14 +316,19 @@ def test_cracks_are_found_moved_by_a_threshold_corrected_by_hand_and_explained(t
     tab.sound()
     tab.turn_to("Correct by hand")
     page.locator("#crack-editor canvas").first.wait_for()
-    page.wait_for_timeout(1500)
-    place = page.locator("#crack-editor canvas").first.bounding_box()
-    page.mouse.move(place["x"] + place["width"] * 0.3, place["y"] + place["height"] * 0.8)
-    page.mouse.down()
-    page.mouse.move(place["x"] + place["width"] * 0.6, place["y"] + place["height"] * 0.85, steps=12)
-    page.mouse.up()
-    page.click("#crack-apply")
-    result.get_by_text("Corrected by hand").first.wait_for()
+    found = result.get_by_text("Corrected by hand").first
+    for _ in range(8):  # the canvas takes strokes some time after it is there, and says nothing of it
+        page.wait_for_timeout(1500)
+        place = page.locator("#crack-editor canvas").first.bounding_box()
+        page.mouse.move(place["x"] + place["width"] * 0.3, place["y"] + place["height"] * 0.8)
+        page.mouse.down()
+        page.mouse.move(place["x"] + place["width"] * 0.6, place["y"] + place["height"] * 0.85, steps=12)
+        page.mouse.up()
+        page.click("#crack-apply")
+        page.wait_for_timeout(6000)
+        if found.is_visible():
+            break
+    found.wait_for()
     page.click("#crack-undo")
     result.get_by_text("This is what the experts found.").first.wait_for()
     tab.turn_to("Why these experts?")
