@@ -338,6 +338,32 @@ def test_int8_exports_predict_nearly_the_same_every_time(model: Small, tmp_path:
 
 @pytest.mark.onnx
 @pytest.mark.usefixtures("ready")
+def test_a_network_that_int8_ruins_keeps_its_normalisation_in_floating_point(
+    model: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[bool] = []
+    real, judge = quantize._nncf, quantize.check_useful
+
+    def spied(nncf: Any, network: Any, inputs: Any, careful: bool = False) -> Any:
+        tried.append(careful)
+        return real(nncf, network, inputs, careful)
+
+    def ruined(*given: Any) -> Any:
+        found = judge(*given)
+        if not tried[-1]:
+            raise quantize._RuinedError("INT8 ruins this network")
+        return found
+
+    monkeypatch.setattr(quantize, "_nncf", spied)
+    monkeypatch.setattr(quantize, "check_useful", ruined)
+    gaps = export_openvino_int8(model, tmp_path / "x", CALIBRATION, HELD)
+    assert tried == [False, True]
+    assert all(gap.relative <= 0.1 for gap in gaps.values())
+    assert (tmp_path / "x" / "model.xml").is_file()
+
+
+@pytest.mark.onnx
+@pytest.mark.usefixtures("ready")
 def test_poor_calibration_is_refused_and_nothing_is_written(model: Small, tmp_path: Path) -> None:
     dark = [{"image": b["image"] * 0.01} for b in CALIBRATION]
     with pytest.raises(ExportError, match="INT8 ruins this network"):

@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fieldsight import progress
 from fieldsight.data.files import atomic, atomic_folder
 from fieldsight.errors import DataError, ExportError, MissingExtraError
 from fieldsight.export.calibration import Batch, Inputs, Watched
@@ -61,6 +62,10 @@ class Gap:
     mean: float
     largest: float
     relative: float
+
+
+class _RuinedError(ExportError):
+    """What was quantised says something else than the original."""
 
 
 # ------------------------------------------------------------------------------------------------- the two ways
@@ -96,12 +101,21 @@ def export_openvino_int8(
     openvino, nncf = import_openvino("The OpenVINO export"), _import_nncf()
     with _stored(model, calibration, held_out) as (inputs, checks, work), atomic_folder(path) as folder:
         to_onnx(model, work / "graph.onnx", opset)
+        network = openvino.Core().read_model(str(work / "graph.onnx"))
+
+        def attempt(careful: bool) -> dict[str, Gap]:
+            try:
+                quantised = _nncf(nncf, network.clone(), inputs, careful)
+            except Exception as error:  # NNCF's exceptions share no base class
+                raise _failed("NNCF", error) from error
+            openvino.save_model(quantised, str(folder / "model.xml"), compress_to_fp16=False)
+            return check_useful(model, openvino_runner(model, folder), checks, tolerance)
+
         try:
-            quantised = _nncf(nncf, openvino.Core().read_model(str(work / "graph.onnx")), inputs)
-        except Exception as error:  # NNCF's exceptions share no base class
-            raise _failed("NNCF", error) from error
-        openvino.save_model(quantised, str(folder / "model.xml"), compress_to_fp16=False)
-        gaps = check_useful(model, openvino_runner(model, folder), checks, tolerance)
+            gaps = attempt(careful=False)
+        except _RuinedError:
+            progress.note("INT8 throughout ruins this network: its normalisation stays in floating point")
+            gaps = attempt(careful=True)
         text = json.dumps(_int8_facts(model, inputs, gaps), indent=1)
         (folder / "fieldsight.json").write_text(text, encoding="utf-8")
         return gaps
@@ -161,7 +175,7 @@ def check_useful(model: Model, runner: Runner, held_out: Iterable[Batch], tolera
     bad = {name: gap for name, gap in gaps.items() if not gap.relative <= tolerance}
     if bad:
         listed = ", ".join(f"'{name}' by {gap.relative:.3g} (mean {gap.mean:.3g})" for name, gap in bad.items())
-        raise ExportError(
+        raise _RuinedError(
             f"INT8 ruins this network: off from the original, as a share of the output's spread, {listed}; at most "
             f"{tolerance:g} is allowed. Give more calibration inputs, or such as it will meet."
         )
@@ -215,7 +229,10 @@ def _seven_bits() -> bool:
     return int8_support().endswith("without VNNI")
 
 
-def _nncf(nncf: Any, network: Any, inputs: Inputs) -> Any:
+def _nncf(nncf: Any, network: Any, inputs: Inputs, careful: bool = False) -> Any:
+    """Quantise; ``careful`` keeps normalisation and what follows it in floating point, as for transformers (ConvNeXt's
+    layer normalisation has outliers that one scale a tensor can't hold).
+    """
     from nncf.quantization.advanced_parameters import OverflowFix
     from nncf.quantization.range_estimator import RangeEstimatorParametersSet
 
@@ -228,6 +245,7 @@ def _nncf(nncf: Any, network: Any, inputs: Inputs) -> Any:
             network,
             nncf.Dataset(Watched(inputs)),
             preset=nncf.QuantizationPreset.MIXED,
+            model_type=nncf.ModelType.TRANSFORMER if careful else None,
             subset_size=len(inputs),
             advanced_parameters=advanced,
         )
