@@ -32,7 +32,7 @@ from fieldsight.systems.crack.sample import Sample
 #: What makes a training last about a second.
 QUICK: dict[str, Any] = {
     "pool": ("unet", "deepcrack"), "window": 32, "mix": {"k": 2},
-    "expert": {"steps": 3, "batch": 2, "lr": 0.02, "warmup": 1, "validate": 3, "prior": 0.3},
+    "expert": {"steps": 3, "batch": 2, "lr": 0.02, "warmup": 1, "validate": 3, "prior": 0.3, "attempts": 1},
     "oof": {"folds": 2, "steps": 2, "batch": 2, "lr": 0.02, "warmup": 1},
     "gate": {"widths": (4, 4, 8, 8), "hidden": 8, "epochs": 2, "batch": 4, "share": 0.3},
 }  # fmt: skip
@@ -150,6 +150,68 @@ def test_photos_left_out_of_the_table_do_not_train_the_gate(splits: dict[str, li
     with progress.watching(progress.silent, said.append):
         training.train_gate(model, splits["train"], Table(table.experts, (*rows, *table.rows[3:])), None)
     assert any("3 photos without crack are left out" in text for text in said)
+
+
+# -------------------------------------------------------------------------------------------- failed trainings
+
+
+class Constant(torch.nn.Module):
+    """An expert that gives one logit everywhere."""
+
+    def __init__(self, logit: float) -> None:
+        super().__init__()
+        self.logit = torch.nn.Parameter(torch.tensor(logit))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return self.logit.expand(len(image), 1, *image.shape[2:])
+
+
+def tried(logits: list[float], samples: list[Sample]) -> tuple[list[int], float]:
+    """The attempts made where training gives these networks one after the other, and the one that is kept."""
+    attempts: list[int] = []
+
+    def train_one(attempt: int) -> Any:
+        attempts.append(attempt)
+        return Constant(logits[attempt])
+
+    kept: Any = training.until_it_sees(train_one, samples, config(expert={"attempts": 3}), "expert 'unet'")
+    return attempts, float(kept.logit)
+
+
+def test_a_training_that_collapsed_begins_again(
+    splits: dict[str, list[Sample]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert tried([4.0, -4.0, -4.0], splits["val"]) == ([0], 4.0)
+    assert "warning" not in capsys.readouterr().err
+    assert tried([-4.0, 4.0, -4.0], splits["val"]) == ([0, 1], 4.0)
+    assert "expert 'unet' finds no crack at all after its training: it is trained again" in capsys.readouterr().err
+    assert tried([-4.0, -4.5, -5.0], splits["val"]) == ([0, 1, 2], -5.0)
+    assert capsys.readouterr().err.count("it stays as it is; leave it out, or train longer") == 1
+
+
+def test_photos_without_crack_condemn_no_training(splits: dict[str, list[Sample]]) -> None:
+    sound = Sample("sound", "a", "val", "plain", splits["val"][0].image, lambda: np.zeros((32, 32), bool))
+    assert tried([-4.0, -4.0, -4.0], [sound]) == ([0], -4.0)
+
+
+def test_further_attempts_learn_more_slowly_in_stages_of_their_own(
+    splits: dict[str, list[Sample]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    seen: list[tuple[str, float]] = []
+
+    def blind(state: Any, *rest: Any, stage: str, **others: Any) -> None:
+        seen.append((stage, state.schedule.base_lrs[0]))
+        for parameter in state.net.parameters():
+            parameter.data.zero_()
+
+    monkeypatch.setattr(training, "fit", blind)
+    monkeypatch.setattr(training, "sees", lambda *_: len(seen) == 3)
+    model = CrackModel.create(config(expert={**QUICK["expert"], "attempts": 3}))
+    training.train_experts(model, splits["train"], splits["val"], None, ["unet"])
+    assert seen == [("expert-unet", 0.02), ("expert-unet-again-1", 0.01), ("expert-unet-again-2", 0.005)]
+    seen.clear()
+    training.fit_copy(model, "unet", splits["train"], 1, None)
+    assert seen == [("oof-1-unet", 0.02), ("oof-1-unet-again-1", 0.01), ("oof-1-unet-again-2", 0.005)]
 
 
 # ------------------------------------------------------------------------------------------------------- copies

@@ -71,6 +71,9 @@ class ExpertTraining(Config):
     drop_path: float = setting(0.1, "stochastic depth of ConvNeXt encoders", ge=0, lt=1)
     validate: int = setting(500, "steps between looks at the validation pictures", ge=1)
     clip: float = setting(0.0, "largest norm of the gradient; 0 does not clip", ge=0)
+    attempts: int = setting(
+        3, "trainings of an expert or copy that finds no crack at all, each with half the learning rate", ge=1, le=10
+    )
 
 
 @dataclass(frozen=True)

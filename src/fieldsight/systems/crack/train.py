@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,9 @@ from fieldsight.systems.crack.predict import CrackModel
 from fieldsight.systems.crack.sample import Sample
 
 Predictor = Callable[[Sample], NDArray[np.float32]]
+
+#: Photos on which a copy must find anything.
+WATCHED = 30
 
 
 def train(config: CrackConfig, data: Path | None, run: Run, init: CrackModel | None) -> CrackModel:
@@ -87,24 +91,63 @@ def train_experts(
     """Stage 1: experts on the whole training split, all by default; the best step by validation mIoU stays."""
     config = model.config
     for name in config.pool if names is None else names:
-        network = training_network(name, config, model.networks[name])
-        steps = round(config.expert.steps * config.recipe(name).longer)
-        every = min(config.expert.validate, steps)
-        items = ExpertItems(samples, config, config.recipe(name), every * config.expert.batch, name)
-        loader = Loader(items, config.expert.batch, config.seed, shuffle=False, workers=config.workers)
-        state = expert_state(network, list(network.parameters()), config, steps, config.expert.lr, config.expert.warmup)
-        fit(
-            state,
-            expert_step(config),
-            loader,
-            stage=f"expert-{name}",
-            until=Steps(steps),
-            run=run,
-            validate=lambda s, name=name: {"val_miou": mean_iou(s.net.expert, watched, config, name)},  # type: ignore[misc]
-            stop=EarlyStop("val_miou", patience=steps, mode="max"),
-        )
+        train_one = partial(fit_expert, model, name, samples, watched, run)
+        network = until_it_sees(train_one, watched, config, f"expert '{name}'")
         deploy(model, name, network)
     model.round_weights()
+
+
+def fit_expert(
+    model: CrackModel, name: str, samples: Sequence[Sample], watched: Sequence[Sample], run: Run | None, attempt: int
+) -> nets.Expert:
+    """One training of an expert; every further attempt has half the learning rate."""
+    config = model.config
+    network = training_network(name, config, model.networks[name])
+    steps = round(config.expert.steps * config.recipe(name).longer)
+    every = min(config.expert.validate, steps)
+    items = ExpertItems(samples, config, config.recipe(name), every * config.expert.batch, name)
+    loader = Loader(items, config.expert.batch, config.seed, shuffle=False, workers=config.workers)
+    lr = config.expert.lr * 0.5**attempt
+    state = expert_state(network, list(network.parameters()), config, steps, lr, config.expert.warmup)
+    fit(
+        state,
+        expert_step(config),
+        loader,
+        stage=f"expert-{name}" + _again(attempt),
+        until=Steps(steps),
+        run=run,
+        validate=lambda s: {"val_miou": mean_iou(s.net.expert, watched, config, name)},
+        stop=EarlyStop("val_miou", patience=steps, mode="max"),
+    )
+    return network
+
+
+def until_it_sees(
+    train_one: Callable[[int], nets.Expert], samples: Sequence[Sample], config: CrackConfig, what: str
+) -> nets.Expert:
+    """Train, and train again where the result finds no crack at all: a training now and then collapses to background.
+
+    The out-of-fold table says nothing of such an accident, so that a gate would go on sending photos to it.
+    """
+    for attempt in range(config.expert.attempts):
+        network = train_one(attempt)
+        if sees(network, samples, config):
+            return network
+        last = attempt == config.expert.attempts - 1
+        then = "it stays as it is; leave it out, or train longer" if last else "it is trained again, more slowly"
+        progress.note(f"warning: {what} finds no crack at all after its training: {then}")
+    return network
+
+
+def sees(network: nn.Module, samples: Sequence[Sample], config: CrackConfig) -> bool:
+    """Whether a network hits a single pixel of crack on any of the samples, or there is none to hit."""
+    network.eval()
+    cracked = [s for s in samples if s.mask().any()]
+    return not cracked or any((probability(network, s.image(), config)[s.mask()] >= 0.5).any() for s in cracked)
+
+
+def _again(attempt: int) -> str:
+    return f"-again-{attempt}" if attempt else ""
 
 
 def training_network(name: str, config: CrackConfig, deployed: nn.Module) -> nets.Expert:
@@ -241,6 +284,18 @@ def fit_copy(model: CrackModel, name: str, samples: list[Sample], fold: int, run
     config = model.config
     if name not in config.pool:
         return lambda sample: model.external_map(name, sample)
+    train_one = partial(fit_one_copy, model, name, samples, fold, run)
+    what = f"the copy of expert '{name}' without fold {fold}"
+    network = until_it_sees(train_one, samples[:WATCHED], config, what)
+    network.eval()
+    return lambda sample: probability(network, sample.image(), config)
+
+
+def fit_one_copy(
+    model: CrackModel, name: str, samples: list[Sample], fold: int, run: Run | None, attempt: int
+) -> nets.Expert:
+    """One training of a copy; every further attempt has half the learning rate."""
+    config = model.config
     network = copy_network(model, name, fold)
     head_only = config.oof.backbone != "full"
     frozen = list(network.backbone_parameters()) if head_only else []
@@ -251,10 +306,10 @@ def fit_copy(model: CrackModel, name: str, samples: list[Sample], fold: int, run
     steps = round(config.oof.steps * recipe.longer)
     items = ExpertItems(samples, config, recipe, steps * config.oof.batch, name)
     loader = Loader(items, config.oof.batch, config.seed, shuffle=False, workers=config.workers)
-    state = expert_state(network, learning, config, steps, config.oof.lr, config.oof.warmup)
-    fit(state, expert_step(config, frozen), loader, stage=f"oof-{fold}-{name}", until=Steps(steps), run=run)
-    network.eval()
-    return lambda sample: probability(network, sample.image(), config)
+    state = expert_state(network, learning, config, steps, config.oof.lr * 0.5**attempt, config.oof.warmup)
+    stage = f"oof-{fold}-{name}" + _again(attempt)
+    fit(state, expert_step(config, frozen), loader, stage=stage, until=Steps(steps), run=run)
+    return network
 
 
 def copy_recipe(config: CrackConfig, name: str) -> Recipe:
