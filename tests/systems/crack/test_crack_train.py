@@ -184,7 +184,7 @@ def test_a_training_that_collapsed_begins_again(
     assert tried([4.0, -4.0, -4.0], splits["val"]) == ([0], 4.0)
     assert "warning" not in capsys.readouterr().err
     assert tried([-4.0, 4.0, -4.0], splits["val"]) == ([0, 1], 4.0)
-    assert "expert 'unet' finds no crack at all after its training: it is trained again" in capsys.readouterr().err
+    assert "expert 'unet' finds no crack at all after its training: it begins anew" in capsys.readouterr().err
     assert tried([-4.0, -4.5, -5.0], splits["val"]) == ([0, 1, 2], -5.0)
     assert capsys.readouterr().err.count("it stays as it is; leave it out, or train longer") == 1
 
@@ -198,11 +198,11 @@ def test_further_attempts_learn_more_slowly_in_stages_of_their_own(
     splits: dict[str, list[Sample]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     seen: list[tuple[str, float]] = []
+    starts: list[str] = []
 
     def blind(state: Any, *rest: Any, stage: str, **others: Any) -> None:
         seen.append((stage, state.schedule.base_lrs[0]))
-        for parameter in state.net.parameters():
-            parameter.data.zero_()
+        starts.append(digest(state.net))
 
     monkeypatch.setattr(training, "fit", blind)
     monkeypatch.setattr(training, "sees", lambda *_: len(seen) == 3)
@@ -212,6 +212,7 @@ def test_further_attempts_learn_more_slowly_in_stages_of_their_own(
     seen.clear()
     training.fit_copy(model, "unet", splits["train"], 1, None)
     assert seen == [("oof-1-unet", 0.02), ("oof-1-unet-again-1", 0.01), ("oof-1-unet-again-2", 0.005)]
+    assert len(set(starts)) == 6, "weights that were a dead end once are one again"
 
 
 # ------------------------------------------------------------------------------------------------------- copies
@@ -230,8 +231,8 @@ def test_copies_start_and_learn_as_they_are_told(
     made: list[tuple[str, Any, dict[str, torch.Tensor]]] = []
     real = training.copy_network
 
-    def watched(owner: CrackModel, name: str, fold: int) -> Any:
-        network = real(owner, name, fold)
+    def watched(owner: CrackModel, name: str, fold: int, attempt: int) -> Any:
+        network = real(owner, name, fold, attempt)
         made.append((name, network, {k: v.clone() for k, v in network.state_dict().items()}))
         return network
 

@@ -72,7 +72,7 @@ class ExpertTraining(Config):
     validate: int = setting(500, "steps between looks at the validation pictures", ge=1)
     clip: float = setting(0.0, "largest norm of the gradient; 0 does not clip", ge=0)
     attempts: int = setting(
-        3, "trainings of an expert or copy that finds no crack at all, each with half the learning rate", ge=1, le=10
+        3, "trainings of an expert or copy that finds no crack; each begins anew, at half the rate", ge=1, le=10
     )
 
 

@@ -100,9 +100,9 @@ def train_experts(
 def fit_expert(
     model: CrackModel, name: str, samples: Sequence[Sample], watched: Sequence[Sample], run: Run | None, attempt: int
 ) -> nets.Expert:
-    """One training of an expert; every further attempt has half the learning rate."""
+    """One training of an expert; further attempts have new weights and half the learning rate of the one before."""
     config = model.config
-    network = training_network(name, config, model.networks[name])
+    network = training_network(name, config, model.networks[name], attempt)
     steps = round(config.expert.steps * config.recipe(name).longer)
     every = min(config.expert.validate, steps)
     items = ExpertItems(samples, config, config.recipe(name), every * config.expert.batch, name)
@@ -125,7 +125,7 @@ def fit_expert(
 def until_it_sees(
     train_one: Callable[[int], nets.Expert], samples: Sequence[Sample], config: CrackConfig, what: str
 ) -> nets.Expert:
-    """Train, and train again where the result finds no crack at all: a training now and then collapses to background.
+    """Train, and train again where the result finds no crack at all: now and then first weights are a dead end.
 
     The out-of-fold table says nothing of such an accident, so that a gate would go on sending photos to it.
     """
@@ -134,7 +134,7 @@ def until_it_sees(
         if sees(network, samples, config):
             return network
         last = attempt == config.expert.attempts - 1
-        then = "it stays as it is; leave it out, or train longer" if last else "it is trained again, more slowly"
+        then = "it stays as it is; leave it out, or train longer" if last else "it begins anew, more slowly"
         progress.note(f"warning: {what} finds no crack at all after its training: {then}")
     return network
 
@@ -150,13 +150,28 @@ def _again(attempt: int) -> str:
     return f"-again-{attempt}" if attempt else ""
 
 
-def training_network(name: str, config: CrackConfig, deployed: nn.Module) -> nets.Expert:
-    """An expert with all that only training needs, from the weights of the deployed one."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(config.seed, "training parts", name))
-        network = nets.build(name, config.networks, config.window or None, drop_path=config.expert.drop_path)
+def training_network(name: str, config: CrackConfig, deployed: nn.Module, attempt: int = 0) -> nets.Expert:
+    """An expert with all that only training needs: from the weights of the deployed one, later from new ones."""
+    if attempt:
+        return new_network(name, config, "expert", name, attempt)
+    network = drawn_network(name, config, "training parts", name)
     network.load_state_dict(deployed.state_dict(), strict=False)
     return network
+
+
+def new_network(name: str, config: CrackConfig, *labels: Any) -> nets.Expert:
+    """An untrained expert as a training begins with it; its weights are drawn for the labels."""
+    network = drawn_network(name, config, *labels)
+    if config.expert.prior:
+        set_prior(network, config.expert.prior)
+    return network
+
+
+def drawn_network(name: str, config: CrackConfig, *labels: Any) -> nets.Expert:
+    """An expert with weights drawn for the labels."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(torch_seed(config.seed, *labels))
+        return nets.build(name, config.networks, config.window or None, drop_path=config.expert.drop_path)
 
 
 def deploy(model: CrackModel, name: str, network: nn.Module) -> None:
@@ -294,9 +309,9 @@ def fit_copy(model: CrackModel, name: str, samples: list[Sample], fold: int, run
 def fit_one_copy(
     model: CrackModel, name: str, samples: list[Sample], fold: int, run: Run | None, attempt: int
 ) -> nets.Expert:
-    """One training of a copy; every further attempt has half the learning rate."""
+    """One training of a copy; see :func:`fit_expert`."""
     config = model.config
-    network = copy_network(model, name, fold)
+    network = copy_network(model, name, fold, attempt)
     head_only = config.oof.backbone != "full"
     frozen = list(network.backbone_parameters()) if head_only else []
     if frozen:
@@ -322,14 +337,10 @@ def copy_recipe(config: CrackConfig, name: str) -> Recipe:
     return recipe.replace(share=min(1.0, recipe.share * folds / (folds - 1)))
 
 
-def copy_network(model: CrackModel, name: str, fold: int) -> nets.Expert:
+def copy_network(model: CrackModel, name: str, fold: int, attempt: int = 0) -> nets.Expert:
     """What a copy starts from: new weights, or those of the deployed expert with a new head."""
     config = model.config
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed(config.seed, "copy", name, fold))
-        network = nets.build(name, config.networks, config.window or None, drop_path=config.expert.drop_path)
-    if config.expert.prior:
-        set_prior(network, config.expert.prior)
+    network = new_network(name, config, "copy", name, fold, *([attempt] if attempt else []))
     if config.oof.backbone == "deployed":
         deployed = model.networks[name]
         assert isinstance(deployed, nets.Expert)
