@@ -109,14 +109,15 @@ def explain_one(model: CrackModel, photo: Photo, options: ExplainOptions) -> Exp
     """Explain one photo's route; of a photo that is routed place by place, the mean over its places."""
     own = PredictOptions()
     route = model.route(photo, own, EagerEngine(model, {}))
-    weights = route.gate.reshape(-1, len(model.names)).mean(axis=0, dtype=np.float64).astype(np.float32)
+    gate = route.gate.reshape(-1, len(model.names)).astype(np.float64)
+    weights = gate.mean(axis=0).astype(np.float32)
     used = route.usage()
     picture = photo.small()
     attention, embedding = attend(model, photo, int(weights.argmax()), (picture.shape[0], picture.shape[1]))
-    facts: dict[str, Any] = {
-        "entropy": round(float(review.gate_doubt(route.gate.reshape(-1, len(model.names))).mean()), 4),
-        **expert_set(model, weights),
-    }
+    facts: dict[str, Any] = {"entropy": round(float(review.gate_doubt(gate).mean()), 4)}
+    kept = model.artefacts.get("routing")
+    if kept:
+        facts |= review.ExpertSets.from_dict(kept["sets"]).facts(model.names, gate)
     if not route.single:
         shares = [f"{n} {w:.0%}" for n, w in zip(model.names, used, strict=True)]
         facts["note"] = f"chosen place by place in a photo of this size; mixed on average: {', '.join(shares)}"
@@ -331,16 +332,6 @@ def _look_by_tiles(model: CrackModel, sample: Sample, picture: Picture, truth: M
     mixed = None if route.single else fuse(photo, route, engine, model.config, options, refuse).probability
     weights = route.gate.reshape(-1, len(model.names)).astype(np.float64).mean(axis=0)
     return Seen(sample, truth, weights / weights.sum(), maps.clip(0.0, 1.0), mixed)
-
-
-def expert_set(model: CrackModel, weights: NDArray[Any]) -> dict[str, Any]:
-    """The set of experts that holds the best one, with its guarantee; empty where the model was not calibrated."""
-    kept = model.artefacts.get("routing")
-    if not kept:
-        return {}
-    sets = review.ExpertSets.from_dict(kept["sets"])
-    inside = sets.members(np.asarray(weights)[None])[0]
-    return {"expert_set": [n for n, held in zip(model.names, inside, strict=True) if held], "set_level": 1 - sets.alpha}
 
 
 def _plain(value: float) -> float | None:

@@ -15,7 +15,8 @@ from fieldsight.data.images import read_image, to_uint8
 from fieldsight.data.video import Video
 from fieldsight.errors import DataError
 from fieldsight.systems.crack import VIDEO_SUFFIXES
-from fieldsight.systems.crack.georeference import Georeference, read_rows
+from fieldsight.systems.crack.georeference import Georeference
+from fieldsight.systems.crack.raster import read_rows
 from fieldsight.systems.crack.sample import MaskArray, Picture
 
 #: Least side of a photo in pixels.

@@ -19,7 +19,8 @@ from fieldsight.data.images import write_image
 from fieldsight.predictions import Picture, Prediction, Table
 from fieldsight.systems.crack import review
 from fieldsight.systems.crack.agreement import Agreement
-from fieldsight.systems.crack.georeference import Georeference, write_geotiff
+from fieldsight.systems.crack.georeference import Georeference
+from fieldsight.systems.crack.geotiff import write_geotiff
 from fieldsight.systems.crack.measure import Crack, Summary, measure, summarize
 from fieldsight.systems.crack.overlay import PREVIEW, labels, overlay
 from fieldsight.systems.crack.polygons import to_coco, to_geojson
@@ -187,11 +188,7 @@ def route_facts(model: CrackModel, route: Route, agreement: Agreement) -> dict[s
         facts["doubt"] = round(float(review.gate_doubt(gate).mean()), 4)
         kept = model.artefacts.get("routing")
         if kept:
-            sets = review.ExpertSets.from_dict(kept["sets"])
-            inside = sets.members(gate).mean(axis=0) >= 0.5 if len(gate) > 1 else sets.members(gate)[0]
-            facts["expert_set"] = [n for n, held in zip(model.names, inside, strict=True) if held]
-            facts["set_size"] = round(float(sets.members(gate).sum(axis=1).mean()), 2)
-            facts["set_level"] = round(1 - sets.alpha, 4)
+            facts |= review.ExpertSets.from_dict(kept["sets"]).facts(model.names, gate)
     return facts
 
 

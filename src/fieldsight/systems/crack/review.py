@@ -144,6 +144,20 @@ class ExpertSets:
             raise DataError("The threshold of the expert sets is NaN. Train the gate again.")
         return found
 
+    def facts(self, names: Sequence[str], gate: ArrayLike) -> dict[str, Any]:
+        """The set of a photo in words for people, by the gate's weights ``(cells, M)``.
+
+        Of several places the experts that belong to the set in half of them or more; ``set_size`` is the mean over
+        places.
+        """
+        inside = self.members(gate)
+        kept = inside.mean(axis=0) >= 0.5
+        return {
+            "expert_set": [n for n, held in zip(names, kept, strict=True) if held],
+            "set_size": round(float(inside.sum(axis=1).mean()), 2),
+            "set_level": round(1 - self.alpha, 4),
+        }
+
 
 def _cumulative(w: Array) -> Array:
     """For each expert, the weight of all that come before it (largest first) and its own ``(N, M)``."""
