@@ -13,12 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import timed
+from benchmarks.commands import row_of, timed
 
 COMMAND = "python -m benchmarks crack_photo"
+row = partial(row_of, COMMAND)
 GIGABYTES = 3.0
 
 #: Another model than the shipped one, and smaller photos; to try things out.
@@ -106,11 +108,6 @@ def seams() -> list[dict[str, Any]]:
                 "1", goal=0.01),
         ]  # fmt: skip
     return rows
-
-
-def row(name: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
-    limit = {"goal_on": "value, lower is better"} if "goal" in more else {}
-    return {"name": name, "value": value, "unit": unit, "command": COMMAND, **more, **limit}
 
 
 if __name__ == "__main__":

@@ -15,12 +15,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.commands import timed
+from benchmarks.commands import row_of, timed
 
 COMMAND = "python -m benchmarks stego_photo"
+row = partial(row_of, COMMAND)
 SIZE = (3000, 4000)
 GIGABYTES = 2.0
 
@@ -166,11 +168,6 @@ def pixels(picture: Any) -> Any:
     import torch
 
     return (torch.from_numpy(picture).to(torch.float32) / 255).permute(2, 0, 1)[None].contiguous()
-
-
-def row(name: str, value: float, unit: str, **more: Any) -> dict[str, Any]:
-    limit = {"goal_on": "value, lower is better"} if "goal" in more else {}
-    return {"name": name, "value": value, "unit": unit, "command": COMMAND, **more, **limit}
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -203,12 +204,33 @@ class Comparison:
     p: float
 
 
-def check_boxes(id: str, detections: Detections, truth: Truth, classes: int) -> None:
+def check_names(names: Sequence[str]) -> list[str]:
+    """What is wrong with the names of classes."""
+    if not names or len(set(names)) < len(names):
+        return [f"Classes need names of their own, at least one, got {list(names)}."]
+    return []
+
+
+def check_strangers(ours: Iterable[str], theirs: Iterable[str]) -> None:
+    """Refuse to merge shards that share photos.
+
+    Raises:
+        DataError: a photo is in both.
+    """
+    twice = sorted(set(ours) & set(theirs))
+    if twice:
+        raise DataError(f"The photo '{twice[0]}' was measured twice ({len(twice)} photos in both shards).")
+
+
+def check_photo(measured: Container[str], id: str, detections: Detections, truth: Truth, classes: int) -> None:
     """Refuse what can't be measured.
 
     Raises:
-        DataError: lengths differ, a number is not finite, a box ends before it begins, or a label is no class.
+        DataError: the photo was measured before, lengths differ, a number is not finite, a box ends before it begins,
+            or a label is no class.
     """
+    if id in measured:
+        raise DataError(f"The photo '{id}' was measured twice.")
     for what, boxes, labels, others in (
         ("found", detections.boxes, detections.labels, (detections.scores,)),
         ("true", truth.boxes, truth.labels, (truth.ignore, truth.area)),

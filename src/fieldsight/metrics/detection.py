@@ -31,7 +31,9 @@ from fieldsight.metrics._detection import (
     Floats,
     MatchTable,
     Operating,
-    check_boxes,
+    check_names,
+    check_photo,
+    check_strangers,
 )  # fmt: skip
 from fieldsight.metrics.stats import Estimate
 
@@ -69,9 +71,7 @@ class AveragePrecision:
         self.names = tuple(names)
         self.ious = np.asarray(ious, np.float64).reshape(-1)
         self.limits = tuple(int(n) for n in limits)
-        problems = []
-        if not self.names or len(set(self.names)) < len(self.names):
-            problems.append(f"Classes need names of their own, at least one, got {list(self.names)}.")
+        problems = check_names(self.names)
         if not 1 <= self.ious.size <= 16 or not (np.diff(self.ious, prepend=0.0, append=1.0 + 1e-9) > 0).all():
             problems.append(f"IoUs must rise within (0, 1], 1 to 16 of them, got {self.ious.tolist()}.")
         if not self.limits or not (np.diff(self.limits, prepend=0) > 0).all():
@@ -92,9 +92,7 @@ class AveragePrecision:
         """
         from fieldsight.metrics import _matching
 
-        if id in self._photos:
-            raise DataError(f"The photo '{id}' was measured twice.")
-        check_boxes(id, detections, truth, len(self.names))
+        check_photo(self._photos, id, detections, truth, len(self.names))
         order = np.lexsort((-detections.scores, detections.labels))
         labels = detections.labels[order]
         rank = np.arange(len(order)) - np.searchsorted(labels, labels)
@@ -123,9 +121,7 @@ class AveragePrecision:
         """
         if (self.names, self.ious.tolist(), self.limits) != (other.names, other.ious.tolist(), other.limits):
             raise DataError("Only measurements with the same classes, IoUs and limits can be merged.")
-        twice = sorted(self._photos.keys() & other._photos.keys())
-        if twice:
-            raise DataError(f"The photo '{twice[0]}' was measured twice ({len(twice)} photos in both shards).")
+        check_strangers(self._photos, other._photos)
         self._photos |= other._photos
         self._table = None
         return self

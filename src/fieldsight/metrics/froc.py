@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fieldsight.data.detection.sample import Detections, Truth
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import ConfigError, DataError, unknown
-from fieldsight.metrics._detection import check_boxes
+from fieldsight.metrics._detection import check_names, check_photo, check_strangers
 from fieldsight.metrics.stats import Estimate
 
 Floats = NDArray[np.float64]
@@ -93,9 +93,7 @@ class FROC:
             ConfigError: no class, no such criterion, or an IoU outside (0, 1].
         """
         self.names, self.criterion, self.iou = tuple(names), criterion, float(iou)
-        problems = []
-        if not self.names or len(set(self.names)) < len(self.names):
-            problems.append(f"Classes need names of their own, at least one, got {list(self.names)}.")
+        problems = check_names(self.names)
         if criterion not in CRITERIA:
             problems.append(unknown("criterion of a hit", criterion, CRITERIA))
         if not 0 < iou <= 1:
@@ -113,9 +111,7 @@ class FROC:
         Raises:
             DataError: the photo was measured before, or its boxes, scores or labels make no sense.
         """
-        if id in self._photos:
-            raise DataError(f"The photo '{id}' was measured twice.")
-        check_boxes(id, detections, truth, len(self.names))
+        check_photo(self._photos, id, detections, truth, len(self.names))
         hits = self._hits(detections, truth) & (detections.labels[:, None] == truth.labels)
         scores = detections.scores.astype(np.float64)
         found = np.where(hits, scores[:, None], -np.inf).max(axis=0, initial=-np.inf)
@@ -144,9 +140,7 @@ class FROC:
         """
         if (self.names, self.criterion, self.iou) != (other.names, other.criterion, other.iou):
             raise DataError("Only measurements with the same classes and criterion can be merged.")
-        twice = sorted(self._photos.keys() & other._photos.keys())
-        if twice:
-            raise DataError(f"The photo '{twice[0]}' was measured twice ({len(twice)} photos in both shards).")
+        check_strangers(self._photos, other._photos)
         self._photos |= other._photos
         return self
 

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.crack.georeference import Georeference, read_georeference, read_rows, write_geotiff
+from fieldsight.systems.crack.georeference import Georeference, read_georeference
+from fieldsight.systems.crack.geotiff import write_geotiff
+from fieldsight.systems.crack.raster import read_rows
 
 KEYS = (1, 1, 0, 4, 1024, 0, 1, 1, 1025, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32631)
 SCALE = (33550, 12, 3, (0.01, 0.01, 0.0), True)

@@ -24,7 +24,8 @@ from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.crack.agreement import Agreement
 from fieldsight.systems.crack.engines import EagerEngine
 from fieldsight.systems.crack.fusion import Fusion, fuse, stretched
-from fieldsight.systems.crack.georeference import Georeference, read_georeference, write_geotiff
+from fieldsight.systems.crack.georeference import Georeference, read_georeference
+from fieldsight.systems.crack.geotiff import write_geotiff
 from fieldsight.systems.crack.inference import prepared, restored
 from fieldsight.systems.crack.mixing import mix, select
 from fieldsight.systems.crack.options import PredictOptions

@@ -7,10 +7,7 @@ read, the result says so and why; nothing is ever estimated in its place.
 from __future__ import annotations
 
 import contextlib
-import subprocess
-import threading
 import time
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +15,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fieldsight.errors import ConfigError
+from fieldsight.errors import ConfigError, DataError
+from fieldsight.power.sampler import Sampler
+from fieldsight.power.sensors import find_sensor
 from fieldsight.profile.counts import Counts
 from fieldsight.profile.transformer import gpt
 
@@ -76,156 +75,64 @@ def measure(call: Callable[[], Any], budget: float = 2.0, warmup: int = 2, meter
     for _ in range(warmup):
         call()
     found, why = (meter, "") if meter is not None else find_meter()
-    times: list[float] = []
     if found is not None:
-        found.start()
-    end = time.perf_counter() + budget
-    while len(times) < 3 or time.perf_counter() < end:
-        begin = time.perf_counter()
-        call()
-        times.append(time.perf_counter() - begin)
-    joules = found.stop() / len(times) if found is not None else None
+        try:
+            found.start()
+        except DataError as error:
+            found, why = None, str(error)
+    times: list[float] = []
+    joules: float | None = None
+    try:
+        end = time.perf_counter() + budget
+        while len(times) < 3 or time.perf_counter() < end:
+            begin = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - begin)
+    finally:
+        if found is not None:
+            try:
+                joules = found.stop()
+            except DataError as error:  # the time stands without it
+                found, why = None, str(error)
     low, middle, high = (float(q) for q in np.quantile(times, [0.25, 0.5, 0.75]))
-    return Measured(
-        middle, (low, high), len(times), joules, found.name if found is not None else f"not measured: {why}"
-    )
+    method = found.name if found is not None else f"not measured: {why}"
+    return Measured(middle, (low, high), len(times), None if joules is None else joules / len(times), method)
 
 
 def find_meter(root: Path = Path("/")) -> tuple[PowerMeter | None, str]:
-    """The first meter that can be read, or None with the reasons.
+    """The first meter that can be read, or None with the reasons; see :func:`fieldsight.power.sensors.find_sensor`.
 
-    Looked for in this order: a Jetson's INA sensors (whole board), RAPL (CPU packages), NVML through nvidia-smi.
+    Of several GPU boards it is their sum.
     """
-    reasons = []
-    for kind in (Ina, Rapl):
-        try:
-            return kind(root), ""
-        except _UnreadableError as error:
-            reasons.append(str(error))
-    try:
-        return Nvml(), ""
-    except _UnreadableError as error:
-        reasons.append(str(error))
-    return None, "; ".join(reasons)
+    sensor, why = find_sensor(root, gpu=None)
+    if sensor is None:
+        return None, why
+    sensor.close()
+    return _SensorMeter(sensor.name, root), ""
 
 
-class _UnreadableError(Exception):
-    """Why a meter can't be used."""
+class _SensorMeter:
+    """The first sensor that can be read; it is open, a command perhaps, between start and stop only."""
 
-
-class Rapl:
-    """Running Average Power Limit counters of Intel and AMD CPUs: microjoules of each package, wrapping around."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        zones = sorted((root / "sys/class/powercap").glob("intel-rapl:[0-9]*"))
-        self.zones = [z for z in zones if z.name.count(":") == 1]
-        if not self.zones:
-            raise _UnreadableError("RAPL: no counters in /sys/class/powercap")
-        try:
-            self.limits = [float((z / "max_energy_range_uj").read_text()) for z in self.zones]
-            self._read()
-        except (OSError, ValueError) as error:
-            raise _UnreadableError(
-                f"RAPL: {getattr(error, 'strerror', None) or error} (energy_uj is for root on most systems)"
-            ) from None
-        self.name = f"RAPL, {len(self.zones)} CPU package(s), DRAM only where the package counts it"
-        self._before: list[float] = []
-
-    def _read(self) -> list[float]:
-        return [float((z / "energy_uj").read_text()) for z in self.zones]
+    def __init__(self, name: str, root: Path) -> None:
+        self.name, self._root = name, root
 
     def start(self) -> None:
-        """Remember the counters."""
-        self._before = self._read()
+        """Read it until :meth:`stop`; DataError where it is gone."""
+        self._sensor, why = find_sensor(self._root, gpu=None)
+        if self._sensor is None:
+            raise DataError(f"There was a sensor and is none any more: {why}.")
+        self.name = self._sensor.name
+        self._sampler = Sampler(self._sensor).start()
 
     def stop(self) -> float:
-        """Joules since then; one wrap of each counter is made good."""
-        pairs = zip(self._before, self._read(), self.limits, strict=True)
-        return (
-            sum((after - before) % limit if after < before else after - before for before, after, limit in pairs) / 1e6
-        )
-
-
-class _Sampled(ABC):
-    """Integrates power samples taken by a thread."""
-
-    name = ""
-    period = 0.05
-
-    @abstractmethod
-    def _watts(self) -> float:
-        """Power now."""
-
-    def start(self) -> None:
-        """Sample until :meth:`stop`."""
-        self._samples = [(time.perf_counter(), self._watts())]
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        while not self._done.wait(self.period):
-            with contextlib.suppress(OSError, ValueError, subprocess.SubprocessError):
-                self._samples.append((time.perf_counter(), self._watts()))
-
-    def stop(self) -> float:
-        """Trapezoidal integral of the samples in J."""
-        self._done.set()
-        self._thread.join()
-        self._samples.append((time.perf_counter(), self._watts()))
-        at, watts = np.array(self._samples).T
-        return float(((watts[1:] + watts[:-1]) / 2 * np.diff(at)).sum())
-
-
-class Ina(_Sampled):
-    """INA3221 sensors of a Jetson board through hwmon: volts times amperes of each rail."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        self.rails: list[tuple[Path, Path]] = []
-        for folder in sorted((root / "sys/class/hwmon").glob("hwmon*")):
-            with contextlib.suppress(OSError):
-                if "ina" in (folder / "name").read_text():
-                    self.rails += self._rails(folder)
-        if not self.rails:
-            raise _UnreadableError("INA: no such sensor in /sys/class/hwmon (not a Jetson)")
+        """Joules since then; DataError where it fell silent."""
+        assert self._sensor is not None
         try:
-            self._watts()
-        except (OSError, ValueError) as error:
-            raise _UnreadableError(f"INA: {getattr(error, 'strerror', None) or error}") from None
-        self.name = f"INA sensors, {len(self.rails)} rail(s) of the board"
-
-    @staticmethod
-    def _rails(folder: Path) -> list[tuple[Path, Path]]:
-        """The rail of the whole input where there is one, else all of them."""
-        labels = {
-            f.name.removeprefix("in").removesuffix("_label"): f.read_text().strip() for f in folder.glob("in*_label")
-        }
-        total = [k for k, v in labels.items() if v in ("VDD_IN", "POM_5V_IN", "VIN_SYS_5V0")]
-        keys = total or sorted(f.name[4:-6] for f in folder.glob("curr*_input"))
-        pairs = [(folder / f"in{k}_input", folder / f"curr{k}_input") for k in keys]
-        return [(v, a) for v, a in pairs if v.exists() and a.exists()]
-
-    def _watts(self) -> float:
-        return sum(float(v.read_text()) * float(a.read_text()) for v, a in self.rails) / 1e6
-
-
-class Nvml(_Sampled):
-    """Board power of NVIDIA GPUs, asked of nvidia-smi; the driver averages over up to a second."""
-
-    period = 0.2
-
-    def __init__(self, command: str = "nvidia-smi") -> None:
-        self.command = [command, "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
-        try:
-            self._watts()
-        except (OSError, ValueError, subprocess.SubprocessError) as error:
-            reason = "not installed" if isinstance(error, FileNotFoundError) else str(error).split("\n")[0]
-            raise _UnreadableError(f"NVML: nvidia-smi {reason}") from None
-        self.name = "NVML through nvidia-smi, whole GPU board(s), averaged by the driver"
-
-    def _watts(self) -> float:
-        done = subprocess.run(self.command, capture_output=True, text=True, timeout=5, check=True)
-        return sum(float(line) for line in done.stdout.split("\n") if line.strip())
+            self._sampler.stop()
+        finally:
+            self._sensor.close()
+        return self._sampler.trace().joules
 
 
 # ---------------------------------------------------------------------------------- this machine's roof

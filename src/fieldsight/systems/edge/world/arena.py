@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from fieldsight.systems.edge.world import camera, furniture, robots, textures
 from fieldsight.systems.edge.world.flight import Flight, arena_flight
-from fieldsight.systems.edge.world.mesh import Colour, Material, Mesh, Model, fan, joined, quad, sheet
+from fieldsight.systems.edge.world.mesh import Colour, Material, Mesh, Model, fan, quad, sheet
 from fieldsight.systems.edge.world.scene import Actor, Scene
 from fieldsight.systems.edge.world.sensor import draw_sensor
-from fieldsight.systems.edge.world.shadows import Ground, cast
+from fieldsight.systems.edge.world.shadows import Ground
 from fieldsight.systems.edge.world.textures import Rng, Texture, Textures, near, pick
 
 Doubles = NDArray[np.float64]
@@ -311,25 +311,6 @@ def build(flight: Flight, size: tuple[float, float], rng: Rng, shift: bool) -> S
     floor = sheet((-w / 2, -d / 2, 0), (w, 0, 0), (0, d, 0), (8, 8), ground_material)
     parts = [floor, *_walls(tx, room, rng, shift), *panels, *_lay(tx, room, rng)]
     things = _furnish(tx, room, rng)
-    parts += [thing.mesh() for thing in things]
     ground = Ground(-w / 2, -d / 2, 40.0, (round(40 * d), round(40 * w)), 0.012, 0.03, 0.75)
-    shade = ground.lit()
-    for thing in things:
-        cast(shade, ground, thing.casters, lamps)
-    atlas, table = tx.packed()
     air = np.array([[0.6, 0.6, 0.6], [0.6, 0.6, 0.6], [0.0, 0.0, 0.0]])
-    sensor = draw_sensor(rng, shift)
-    return Scene(
-        joined(parts),
-        shade,
-        ground,
-        actors,
-        flight.poses(),
-        flight.background,
-        atlas,
-        table,
-        lamps,
-        ambient,
-        air,
-        sensor,
-    )
+    return Scene.of(flight, parts, things, ground, actors, tx, (lamps, ambient, air), draw_sensor(rng, shift))

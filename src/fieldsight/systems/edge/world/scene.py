@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.systems.edge.world import camera, raster, shading
+from fieldsight.systems.edge.world.flight import Flight
 from fieldsight.systems.edge.world.mesh import Mesh, Model, about_z, joined
 from fieldsight.systems.edge.world.sensor import Picture, Sensor, develop
 from fieldsight.systems.edge.world.shadows import Ground, cast
-from fieldsight.systems.edge.world.textures import Rng
+from fieldsight.systems.edge.world.textures import Rng, Textures
 
 Doubles = NDArray[np.float64]
 
@@ -74,6 +75,33 @@ class Scene:
     ambient: Doubles
     air: Doubles
     sensor: Sensor
+
+    @classmethod
+    def of(
+        cls, flight: Flight, parts: Sequence[Mesh], things: Sequence[Model], ground: Ground, actors: list[Actor],
+        textures: Textures, light: tuple[Doubles, Doubles, Doubles], sensor: Sensor,
+    ) -> Scene:  # fmt: skip
+        """What a flight sees of a world.
+
+        Args:
+            flight: of the camera.
+            parts: what never moves and throws no shadow.
+            things: what never moves and throws one.
+            ground: where the shadows fall.
+            actors: see above.
+            textures: of all meshes.
+            light: lamps, ambient and air.
+            sensor: the camera's settings.
+        """
+        lamps, ambient, air = light
+        floor = ground.lit()
+        for thing in things:
+            cast(floor, ground, thing.casters, lamps)
+        still = joined([*parts, *(thing.mesh() for thing in things)])
+        poses, (atlas, table) = flight.poses(), textures.packed()
+        return cls(
+            still, floor, ground, actors, poses, flight.background, atlas, table, lamps, ambient, air, sensor
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return len(self.background)

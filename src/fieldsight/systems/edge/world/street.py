@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from fieldsight.systems.edge.world import traffic
 from fieldsight.systems.edge.world.flight import Flight, street_flight
-from fieldsight.systems.edge.world.mesh import Model, joined
+from fieldsight.systems.edge.world.mesh import Model
 from fieldsight.systems.edge.world.roadside import LANE, Road, beside, houses, surface
 from fieldsight.systems.edge.world.scene import Actor, Scene
 from fieldsight.systems.edge.world.sensor import draw_sensor
-from fieldsight.systems.edge.world.shadows import Ground, cast
+from fieldsight.systems.edge.world.shadows import Ground
 from fieldsight.systems.edge.world.textures import Rng, Textures
 
 Doubles = NDArray[np.float64]
@@ -148,30 +148,12 @@ def build(flight: Flight, road: Road, rng: Rng, shift: bool) -> Scene:
     middle, reach = flight.goal[1], 70.0 + 20.0 * shift
     span = (middle - reach - 30.0, middle + reach + 30.0)
     count = len(flight) + 2
-    lamps, ambient, air = _light(rng, shift)
+    light = _light(rng, shift)
     parts = surface(tx, road, span, rng, shift)
     things = houses(tx, road, span, rng, shift) + beside(tx, road, span, rng, shift)
-    parts += [thing.mesh() for thing in things]
     wide = road.free + 8.0
     ground = Ground(-wide, span[0], 10.0, (round(10 * (span[1] - span[0])), round(20 * wide)), 0.05, 0.06, 0.85)
-    floor = ground.lit()
-    for thing in things:
-        cast(floor, ground, thing.casters, lamps)
     library = _Library(rng)
     actors = _vehicles(road, middle, reach, count, library, rng)
     actors += _people(road, middle, 0.7 * reach, count, library, rng)
-    atlas, table = tx.packed()
-    return Scene(
-        joined(parts),
-        floor,
-        ground,
-        actors,
-        flight.poses(),
-        flight.background,
-        atlas,
-        table,
-        lamps,
-        ambient,
-        air,
-        draw_sensor(rng, shift),
-    )
+    return Scene.of(flight, parts, things, ground, actors, tx, light, draw_sensor(rng, shift))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -14,25 +16,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.edge import power
-from fieldsight.systems.edge.power import (
+from fieldsight.power import sensors
+from fieldsight.power.commands import Pmic, Streamed, nvidia_smi
+from fieldsight.power.parse import (
     PMIC_RAILS,
-    Pmic,
-    Rapl,
-    Sampler,
-    Streamed,
-    Synthetic,
+    Boards,
     counted_joules,
-    energy,
-    find_sensor,
-    integrate,
-    not_measured,
+    counted_rails,
     nvidia_smi_watts,
     pmic_rails,
     pmic_watts,
     tegrastats_rails,
     tegrastats_watts,
 )
+from fieldsight.power.report import energy, not_measured
+from fieldsight.power.sampler import Sampler, Trace, integrate
+from fieldsight.power.sensors import Ina, Rapl, Sensor, Synthetic, find_sensor
 
 NANO = (
     "06-18-2025 11:25:24 RAM 3452/7620MB (lfb 25x4MB) SWAP 1518/16384MB (cached 174MB) CPU [1%@1420,off,2%@729] "
@@ -111,7 +110,37 @@ def test_nvidia_smi() -> None:
         nvidia_smi_watts("NVIDIA-SMI has failed because it couldn't communicate with the NVIDIA driver.")
 
 
-PARSERS = (tegrastats_rails, tegrastats_watts, pmic_rails, pmic_watts, nvidia_smi_watts)
+def test_the_boards_of_a_machine_are_added_once_each() -> None:
+    boards = Boards()
+    with pytest.raises(DataError, match="not named every"):
+        boards("0, 70.50\n")
+    with pytest.raises(DataError, match="not named every"):
+        boards("1, 29.50\n")
+    assert boards("0, 80.50\n") == 110.0
+    assert boards("1, 9.50\n") == 90.0
+    with pytest.raises(DataError, match="no such sensor"):
+        boards("1, [N/A]\n")
+    with pytest.raises(DataError, match="no such sensor"):  # one board would pass for both
+        boards("0, 80.50\n")
+
+
+def test_rails_of_a_jetson_that_count() -> None:
+    assert counted_rails(("VDD_CPU_GPU_CV", "VDD_IN", "VDD_SOC")) == ["VDD_IN"]
+    assert counted_rails(("POM_5V_IN", "POM_5V_GPU")) == ["POM_5V_IN"]
+    orin = ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0", "NC", "VDDQ_VDD2_1V8AO")
+    assert counted_rails(orin) == ["VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"]
+    assert counted_rails(("VDDQ_VDD2_1V8AO", "CPU")) == ["VDDQ_VDD2_1V8AO", "CPU"]  # what feeds it is not measured
+    assert counted_rails(()) == []
+
+
+def second_round(line: str) -> float:
+    boards = Boards()
+    with contextlib.suppress(DataError):
+        boards(line)
+    return boards(line)
+
+
+PARSERS = (tegrastats_rails, tegrastats_watts, pmic_rails, pmic_watts, nvidia_smi_watts, second_round)
 PIECES = [
     "VDD_IN ", "mW", "/", "12", "4744mW/4744mW", "VDD_IN 1/2", "3V7_WL_SW_A current(0)=", "volt(8)=", "1.5", "A", "V",
     "\n", " ", "W", "nan", "inf", "1e999", "\uff19", "\u00b2", "-", "[N/A]", "9" * 5000, "\0", "\ud800",
@@ -177,6 +206,31 @@ def test_rapl_counts_packages_and_dram_once(tmp_path: Path) -> None:
     assert sensor.read() == pytest.approx(0.2 + 0.05 + 0.9)  # and wrapped again
 
 
+def test_rapl_of_a_laptop_counts_nothing_twice(tmp_path: Path) -> None:
+    package = zone(tmp_path, "intel-rapl:0", "package-0", 0)
+    others = [
+        zone(tmp_path, key, name, 0)
+        for key, name in (
+            ("intel-rapl:0:0", "core"), ("intel-rapl:0:1", "uncore"), ("intel-rapl:1", "psys"),
+            ("intel-rapl-mmio:0", "package-0"),
+        )
+    ]  # fmt: skip
+    sensor = Rapl(tmp_path)
+    for folder in (package, *others):
+        (folder / "energy_uj").write_text("400000")
+    assert sensor.read() == pytest.approx(0.4)
+    assert sensor.name == "RAPL: 1 CPU package(s), no DRAM counter(s)"
+
+
+def test_rapl_adds_two_sockets(tmp_path: Path) -> None:
+    zones = [zone(tmp_path, f"intel-rapl:{i}", f"package-{i}", 0) for i in range(2)]
+    zones += [zone(tmp_path, f"intel-rapl:{i}:0", "dram", 0) for i in range(2)]
+    sensor = Rapl(tmp_path)
+    for count, folder in enumerate(zones, 1):
+        (folder / "energy_uj").write_text(str(count * 100_000))
+    assert sensor.read() == pytest.approx(0.1 + 0.2 + 0.3 + 0.4)
+
+
 def test_rapl_explains_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(DataError, match="no package counters"):
         Rapl(tmp_path)
@@ -187,6 +241,11 @@ def test_rapl_explains_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (folder / "energy_uj").unlink()
     with pytest.raises(DataError, match="Can't read"):
         Rapl(tmp_path)
+    (folder / "energy_uj").write_text("1")
+    (folder / "max_energy_range_uj").write_text("-1")
+    with pytest.raises(DataError, match="RAPL counters must lie in"):
+        Rapl(tmp_path)
+    (folder / "max_energy_range_uj").write_text("1000000")
     real = Path.read_text
 
     def refuse(path: Path, *args: object, **kwargs: object) -> str:
@@ -197,6 +256,63 @@ def test_rapl_explains_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(Path, "read_text", refuse)
     with pytest.raises(DataError, match="for root.*chmod"):
         Rapl(tmp_path)
+
+
+# ----------------------------------------------------------------------------------------------------------- INA
+
+
+def chip(root: Path, key: str, rails: dict[int, tuple[str, int, int]], name: str = "ina3221") -> Path:
+    folder = root / "sys/class/hwmon" / key
+    folder.mkdir(parents=True)
+    (folder / "name").write_text(f"{name}\n")
+    for k, (label, volts, amperes) in rails.items():
+        (folder / f"in{k}_input").write_text(f"{volts}\n")
+        (folder / f"curr{k}_input").write_text(f"{amperes}\n")
+        if label:
+            (folder / f"in{k}_label").write_text(f"{label}\n")
+    return folder
+
+
+def test_a_jetson_board_by_its_whole_input(tmp_path: Path) -> None:
+    chip(tmp_path, "hwmon0", {1: ("Vcore", 900, 9000)}, "coretemp")
+    folder = chip(tmp_path, "hwmon1", {1: ("VDD_IN", 5000, 2000), 2: ("VDD_CPU_GPU_CV", 5000, 900)})
+    sensor = Ina(tmp_path)
+    assert sensor.read() == pytest.approx(10.0)  # not the sum with what it feeds
+    assert "VDD_IN" in sensor.name
+    (folder / "in1_label").unlink()
+    assert Ina(tmp_path).read() == pytest.approx(14.5)
+    (folder / "curr2_input").write_text("-12\n")  # a rail that hardly draws reads below 0
+    assert Ina(tmp_path).read() == pytest.approx(10.0 - 0.06)
+
+
+def test_an_agx_orin_by_the_rails_that_no_other_feeds(tmp_path: Path) -> None:
+    chip(
+        tmp_path,
+        "hwmon3",
+        {1: ("VDD_GPU_SOC", 20000, 120), 2: ("VDD_CPU_CV", 20000, 20), 3: ("VIN_SYS_5V0", 5000, 640)},
+    )
+    second = chip(tmp_path, "hwmon4", {1: ("NC", 5000, 7), 2: ("VDDQ_VDD2_1V8AO", 5000, 40)})
+    for k in (4, 7):  # a shunt, and the sum that newer kernels add
+        for kind in ("in", "curr"):
+            (second / f"{kind}{k}_input").write_text("9999\n")
+    sensor = Ina(tmp_path)
+    assert set(sensor.rails) == {"VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"}
+    assert sensor.read() == pytest.approx(tegrastats_watts(AGX)) == pytest.approx(6.0)
+
+
+def test_chips_that_can_not_be_read(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a Jetson"):
+        Ina(tmp_path)
+    folder = chip(tmp_path, "hwmon1", {1: ("VDD_IN", 5000, 2000)})
+    sensor = Ina(tmp_path)
+    (folder / "curr1_input").write_text("much\n")
+    with pytest.raises(DataError, match="INA: .*whole number, got 'much'"):
+        sensor.read()
+    with pytest.raises(DataError, match="whole number"):
+        Ina(tmp_path)
+    (folder / "curr1_input").unlink()
+    with pytest.raises(DataError, match="not a Jetson"):
+        Ina(tmp_path)
 
 
 # ------------------------------------------------------------------------------------------------------ commands
@@ -228,6 +344,38 @@ def test_commands_that_print_none() -> None:
         Pmic(command=python("raise SystemExit(3)"))
 
 
+def tool(path: Path, script: str) -> str:
+    path.write_text(f"#!{sys.executable} -S\nimport sys, time\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="stands in for the tool by a script")
+def test_nvidia_smi_is_asked_and_its_boards_added(tmp_path: Path) -> None:
+    script = """
+alone = "-i" in sys.argv
+while True:
+    print("70.50" if alone else "0, 70.50\\n1, 29.50", flush=True)
+    time.sleep(0.02)"""
+    command = tool(tmp_path / "nvidia-smi", script)
+    for gpu, watts in ((1, 70.5), (None, 100.0)):
+        sensor = nvidia_smi(gpu, 30, command)
+        assert sensor.read() == watts
+        sensor.close()
+    with pytest.raises(DataError, match="not installed"):
+        nvidia_smi(None, 1, str(tmp_path / "absent"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="stands in for the tool by a script")
+def test_a_board_without_a_sensor_is_not_waited_for(tmp_path: Path) -> None:
+    script = "while True:\n    print('0, 70.50\\n1, [N/A]', flush=True)\n    time.sleep(0.01)"
+    command = tool(tmp_path / "nvidia-smi", script)
+    start = time.monotonic()
+    with pytest.raises(DataError, match="no such sensor"):
+        nvidia_smi(None, 60, command)
+    assert time.monotonic() - start < 30
+
+
 def test_the_power_chip_by_its_command() -> None:
     sensor = Pmic(True, python(f"print({adc()!r})"))
     assert sensor.read() == pytest.approx(1.1451 * 2.4 + 0.5879)
@@ -235,10 +383,11 @@ def test_the_power_chip_by_its_command() -> None:
 
 
 def test_a_machine_without_sensors_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(power.shutil, "which", lambda name: None)
+    monkeypatch.setattr(sensors.shutil, "which", lambda name: None)
     found, why = find_sensor(tmp_path)
     assert found is None
     for words in (
+        "INA: no such sensor",
         "tegrastats is not installed",
         "vcgencmd is not installed",
         "no package counters",
@@ -251,6 +400,22 @@ def test_a_machine_without_sensors_says_why(tmp_path: Path, monkeypatch: pytest.
     assert made.table().rows[0]["epi_j"] == "not measured"
     zone(tmp_path, "intel-rapl:0", "package-0", 1)
     assert isinstance(find_sensor(tmp_path)[0], Rapl)
+    chip(tmp_path, "hwmon1", {1: ("VDD_IN", 5000, 2000)})
+    assert isinstance(find_sensor(tmp_path)[0], Ina)
+
+
+def test_the_gpu_that_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def stand_in(gpu: int | None) -> Sensor:
+        asked.append(gpu)
+        return Synthetic()
+
+    monkeypatch.setattr(sensors.shutil, "which", lambda name: name if name == "nvidia-smi" else None)
+    monkeypatch.setattr(sensors, "nvidia_smi", stand_in)
+    assert isinstance(find_sensor(tmp_path)[0], Synthetic)
+    find_sensor(tmp_path, gpu=None)
+    assert asked == [0, None]
 
 
 # ------------------------------------------------------------------------------------------------------ sampling
@@ -266,7 +431,7 @@ class Clock:
         return self.now
 
 
-def sampled(watts: float | Callable[[float], float], seconds: float = 60.0, hz: float = 10.0) -> power.Trace:
+def sampled(watts: float | Callable[[float], float], seconds: float = 60.0, hz: float = 10.0) -> Trace:
     clock = Clock()
     sampler = Sampler(Synthetic(watts, clock), hz, clock)
     for i in range(round(seconds * hz) + 1):
@@ -324,8 +489,8 @@ def test_doubts_are_told() -> None:
             energy(sampled(3.0), *bad)
 
 
-def Trace_(at: np.ndarray, watts: float) -> power.Trace:
-    return power.Trace(at, np.full(len(at), watts), watts * float(at[-1] - at[0]), "test")
+def Trace_(at: np.ndarray, watts: float) -> Trace:
+    return Trace(at, np.full(len(at), watts), watts * float(at[-1] - at[0]), "test")
 
 
 def test_readings_that_fail_are_counted_and_not_invented() -> None:
