@@ -30,6 +30,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from fieldsight.errors import ConfigError, DataError
+from fieldsight.studio.live import Listening
 from fieldsight.systems.alert import live, live_app, live_sources, live_view, routes, watching
 from fieldsight.systems.alert.config import AlertConfig
 from fieldsight.systems.alert.options import LiveOptions
@@ -625,27 +626,31 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
+def listening(host: str = "127.0.0.1", **more: Any) -> Listening:
+    return Listening(host, 0, **more)
+
+
 def test_certificate_and_key_are_tried_before_anything_else(pair: tuple[Path, Path], tmp_path: Path) -> None:
     cert, key = pair
     for lone in ({"tls_cert": cert}, {"tls_key": key}):
         with pytest.raises(ConfigError, match="give both"):
             LiveOptions(**lone)
     with pytest.raises(ConfigError, match="can't read") as found:
-        live.tls_of(LiveOptions(tls_cert=tmp_path / "a.pem", tls_key=tmp_path))
+        listening(tls_cert=tmp_path / "a.pem", tls_key=tmp_path).tls()
     assert len(found.value.problems) == 2
     with pytest.raises(ConfigError, match="no certificate and its key"):
-        live.tls_of(LiveOptions(tls_cert=key, tls_key=cert))
-    assert live.tls_of(LiveOptions(tls_cert=cert, tls_key=key)) == {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
-    assert live.tls_of(LiveOptions()) == {}
+        listening(tls_cert=key, tls_key=cert).tls()
+    assert listening(tls_cert=cert, tls_key=key).tls() == {"ssl_certfile": str(cert), "ssl_keyfile": str(key)}
+    assert listening().tls() == {}
 
 
 def test_a_server_that_others_reach_warns() -> None:
     local = ("127.0.0.1",)
-    assert live.warnings_of(LiveOptions(), local) == []
-    open_ = live.warnings_of(LiveOptions(host="0.0.0.0"), local)
+    assert listening().warnings(local, *live.WORDS) == []
+    open_ = listening(host="0.0.0.0").warnings(local, *live.WORDS)
     assert "--tls-cert" in open_[0]
     assert "--token" in open_[1]
-    assert len(live.warnings_of(LiveOptions(host="0.0.0.0", token="x"), local)) == 1
+    assert len(listening(host="0.0.0.0", token="x").warnings(local, *live.WORDS)) == 1
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

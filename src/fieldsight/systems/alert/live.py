@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
-import ssl
 import sys
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from fieldsight.config import options as options_of
-from fieldsight.errors import ConfigError, FieldsightError, MissingExtraError
+from fieldsight.errors import FieldsightError
 from fieldsight.model import Model
 from fieldsight.progress import note
+from fieldsight.studio import live as web
 from fieldsight.systems.alert.config import AlertConfig
 from fieldsight.systems.alert.options import LiveOptions
 
-
-@dataclass(frozen=True)
-class Served:
-    """What is left when the server has stopped: nothing but its address."""
-
-    address: str
-    exit_code: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values."""
-        return {"address": self.address}
-
-    def lines(self) -> list[str]:
-        """Nothing: the address was printed while it was of use."""
-        return []
+#: What follows where a server that others reach has no certificate, and no token.
+WORDS = (
+    "other machines reach this page without TLS: what is sent can be read on the way, and a phone's browser gives no "
+    "camera and lets the screen sleep.",
+    "everybody who reaches this machine may look and send.",
+)
 
 
-def live(model: Model, options: LiveOptions) -> Served:
+def live(model: Model, options: LiveOptions) -> web.Served:
     """Serve until Ctrl-C or SIGTERM.
 
     Args:
@@ -49,82 +36,15 @@ def live(model: Model, options: LiveOptions) -> Served:
         ConfigError: the port is taken, certificate and key can't be used, the source is none.
         DataError: the recording to be played can't be read.
     """
-    for package in ("fastapi", "uvicorn", "websockets"):
-        if importlib.util.find_spec(package) is None:
-            raise MissingExtraError(package, "studio", "The live page")
-    from fieldsight.studio import serve
+    web.needed("The live page")
+    where = web.Listening(options.host, options.port, options.tls_cert, options.tls_key, options.token)
 
-    tls = tls_of(options)
-    command = "fieldsight alert live"
-    with contextlib.closing(serve.take(options.host, options.port, "a live page", command)) as listening:
-        scheme = "https" if tls else "http"
-        address = serve.address_of(options.host, listening, scheme)
-        with serve.Stop() as stop, contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
-            app = _app(model, options, stack)
-            for warning in warnings_of(options, serve.LOCAL):
-                note(f"warning: {warning}")
-            secret = f"#token={quote(options.token, safe='')}" if options.token else ""
+    def told(address: str) -> None:
+        stream = sys.stderr if options.cane == "-" else sys.stdout  # there the cane's lines stand alone
+        print(f"Live: {address}", file=stream, flush=True)
 
-            def started() -> None:
-                told = sys.stderr if options.cane == "-" else sys.stdout  # there the cane's lines stand alone
-                print(f"Live: {address}/{secret}", file=told, flush=True)
-
-            well = serve.run(app, options.host, listening, stop, started, lambda: None, **tls, ws_max_size=9 * 2**20)
-            return Served(address, 0 if well else 1)
-    return Served(address)
-
-
-def tls_of(options: LiveOptions) -> dict[str, Any]:
-    """Certificate and key for the server, tried out before anything else happens.
-
-    Raises:
-        ConfigError: one without the other, a file that can't be read, or a pair that does not fit.
-    """
-    if options.tls_cert is None or options.tls_key is None:
-        if options.tls_cert is not options.tls_key:
-            raise ConfigError("tls_cert, tls_key: give both, or none")
-        return {}
-    problems = [
-        f"{name}: can't read '{path}': {problem}"
-        for name, path in (("tls_cert", options.tls_cert), ("tls_key", options.tls_key))
-        if (problem := _unreadable(path))
-    ]
-    if problems:
-        raise ConfigError(problems)
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
-            options.tls_cert, options.tls_key, password=lambda: ""
-        )
-    except (ssl.SSLError, OSError) as error:
-        raise ConfigError(
-            f"tls_cert, tls_key: '{options.tls_cert}' and '{options.tls_key}' are no certificate and its key in PEM "
-            f"without a password: {error}"
-        ) from None
-    return {"ssl_certfile": str(options.tls_cert), "ssl_keyfile": str(options.tls_key)}
-
-
-def _unreadable(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.read(1)
-    except OSError as error:
-        return f"{error.strerror or error}."
-    return ""
-
-
-def warnings_of(options: LiveOptions, local: tuple[str, ...]) -> list[str]:
-    """What is not as it should be on a server that others reach."""
-    found: list[str] = []
-    if options.host in local:
-        return found
-    if options.tls_cert is None:
-        found.append(
-            "other machines reach this page without TLS: what is sent can be read on the way, and a phone's browser "
-            "gives no camera and lets the screen sleep. Add --tls-cert FILE --tls-key FILE."
-        )
-    if not options.token:
-        found.append("everybody who reaches this machine may look and send. Add --token SECRET.")
-    return found
+    who = ("a live page", "fieldsight alert live")
+    return web.serve(where, who, lambda stack: _app(model, options, stack), WORDS, told, ws_max_size=9 * 2**20)
 
 
 def _app(model: Model, options: LiveOptions, stack: contextlib.ExitStack) -> Any:

@@ -7,22 +7,17 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import hmac
 import json
 import math
-import re
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from importlib import resources
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from fieldsight._version import __version__
 from fieldsight.errors import DataError, FieldsightError
+from fieldsight.studio import live
 from fieldsight.systems.alert import SPEC, live_view
 from fieldsight.systems.alert.config import PRESETS, AlertConfig
 from fieldsight.systems.alert.live_sources import Demo, Depth, coloured, picture
@@ -74,16 +69,6 @@ class Server:
         self.demo = Demo(hub)
         self.viewers = 0
 
-    def refusal(self, socket: WebSocket) -> str:
-        """Why a socket is not let in; empty where it is."""
-        origin, host = socket.headers.get("origin", ""), socket.headers.get("host", "")
-        if origin and urlsplit(origin).netloc.lower() != host.lower():
-            return "another site's page may not connect"
-        given = socket.query_params.get("token", "")
-        if self.token and not hmac.compare_digest(given.encode(), self.token.encode()):
-            return "the token is missing or wrong: open the address that the server printed"
-        return ""
-
 
 def build(
     config: AlertConfig | None = None,
@@ -131,14 +116,9 @@ def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
 
     @app.get(prefix or "/", response_class=HTMLResponse)
     def page(request: Request) -> HTMLResponse:
-        text, policy = page_of(request.headers.get("host", ""))
-        return HTMLResponse(text, headers={
-            "content-security-policy": policy,
-            "permissions-policy": "camera=(self), microphone=(), geolocation=()",
-            "referrer-policy": "no-referrer",
-            "x-content-type-options": "nosniff",
-            "cache-control": "no-store",
-        })  # fmt: skip
+        host = request.headers.get("host", "")
+        text, headers = live.page("fieldsight.systems.alert", "live.html", host, notice=SPEC.notice)
+        return HTMLResponse(text, headers=headers)
 
     @app.get(f"{prefix}/health")
     def health() -> JSONResponse:
@@ -150,60 +130,14 @@ def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
     @app.websocket(f"{prefix}/feed")
     async def feed(socket: WebSocket) -> None:
         shared = await asyncio.to_thread(server)
-        if await _admitted(shared, socket):
+        if await live.admitted(socket, shared.token):
             await _Sender(shared, socket).run()
 
     @app.websocket(f"{prefix}/watch")
     async def watch(socket: WebSocket) -> None:
         shared = await asyncio.to_thread(server)
-        if await _admitted(shared, socket):
+        if await live.admitted(socket, shared.token):
             await _Viewer(shared, socket).run()
-
-
-async def _admitted(shared: Server, socket: WebSocket) -> bool:
-    refusal = shared.refusal(socket)
-    if not refusal:
-        await socket.accept()
-        return True
-    if "token" in refusal:  # accepted, so that the page can say why; it is told nothing else
-        await socket.accept()
-        await socket.send_json({"kind": "refused", "reason": refusal})
-    await socket.close(1008, refusal[:120])
-    return False
-
-
-def page_of(host: str) -> tuple[str, str]:
-    """The page and its policy: its own script and style, sockets of its own host, and nothing else."""
-    source = resources.files("fieldsight.systems.alert")
-    text = source.joinpath("live.html").read_text(encoding="utf-8")
-    text = text.replace("__VERSION__", __version__).replace("__NOTICE__", SPEC.notice)
-    hashes = {}
-    for tag in ("script", "style"):
-        inside = re.findall(rf"<{tag}>(.*?)</{tag}>", text, re.DOTALL)
-        hashes[tag] = " ".join(
-            f"'sha256-{base64.b64encode(hashlib.sha256(part.encode()).digest()).decode()}'" for part in inside
-        )
-    sockets = f" ws://{host} wss://{host}" if re.fullmatch(r"[\w.\-\[\]:]+", host) else ""
-    policy = (
-        f"default-src 'none'; script-src {hashes['script']}; style-src {hashes['style']}; img-src 'self' data: blob:; "
-        f"media-src 'self' blob:; connect-src 'self'{sockets}; base-uri 'none'; form-action 'none'; "
-        "frame-ancestors 'self'"
-    )
-    return text, policy
-
-
-class _Rate:
-    """Counts messages; says when there are too many."""
-
-    def __init__(self, most: int) -> None:
-        self.most, self._second, self._count = most, 0.0, 0
-
-    def over(self) -> bool:
-        now = time.monotonic()
-        if now - self._second >= 1:
-            self._second, self._count = now, 0
-        self._count += 1
-        return self._count > self.most
 
 
 # ------------------------------------------------------------------------------------------- those who send frames
@@ -217,7 +151,7 @@ class _Sender:
         self._waiting: bytes | None = None
         self._news, self._spoken = asyncio.Event(), asyncio.Event()
         self._answers: deque[Mapping[str, Any]] = deque(maxlen=64)  # a sender that reads none stops nothing
-        self._rate, self._words = _Rate(MAX_RATE), _Rate(MAX_WORDS_RATE)
+        self._rate, self._words = live.Rate(MAX_RATE), live.Rate(MAX_WORDS_RATE)
         self._began = time.monotonic()
 
     async def run(self) -> None:
@@ -376,7 +310,7 @@ class _Viewer:
         config = shared.hub.config
         self.view = View(config.speed_threshold, config.tti_threshold)
         self.wanted: str | None = None
-        self._rate = _Rate(MAX_WORDS_RATE)
+        self._rate = live.Rate(MAX_WORDS_RATE)
         self._sending = asyncio.Lock()
 
     async def run(self) -> None:

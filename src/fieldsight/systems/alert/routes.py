@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 
@@ -12,18 +11,10 @@ def routes(app: Any) -> None:
     Args:
         app: the Studio's FastAPI app, before Gradio is mounted.
     """
-    from fieldsight.systems.alert.live_app import Server, add_routes
+    from fieldsight.studio.live import once
+    from fieldsight.systems.alert.live_app import add_routes
 
-    made: list[Server] = []
-    lock = threading.Lock()
-
-    def server() -> Server:
-        with lock:
-            if not made:
-                made.append(_server())
-            return made[0]
-
-    add_routes(app, "/alert/live", server)
+    add_routes(app, "/alert/live", once(_server))
 
 
 def _server() -> Any:
