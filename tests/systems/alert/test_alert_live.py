@@ -712,3 +712,22 @@ def test_lines_of_the_cane_stand_alone_on_stdout(
         told = capsys.readouterr()
         assert "Live: http" in told[where]
         assert "Live:" not in told[1 - where]
+
+
+def test_who_vanishes_before_the_first_word_leaves_nothing_behind() -> None:
+    import asyncio
+
+    async def gone(words: Any) -> None:
+        raise RuntimeError("the client went away")
+
+    shared = live_app.Server(Hub(AlertConfig()))
+    socket = SimpleNamespace(query_params={}, send_json=gone)
+
+    async def both() -> None:
+        for kind in (live_app._Sender, live_app._Viewer):
+            with pytest.raises(RuntimeError, match="went away"):
+                await kind(shared, socket).run()  # type: ignore[arg-type]
+
+    asyncio.run(both())
+    assert all(feed.ended for feed in shared.hub.feeds.values())
+    assert shared.viewers == 0

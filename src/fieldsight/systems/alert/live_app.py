@@ -163,9 +163,10 @@ class _Sender:
             await self.socket.close(1013, str(error)[:120])
             return
         self.shared.say(f"{feed.name} is connected")
-        await self.socket.send_json({"kind": "hello", "feed": feed.name, "colour": self.shared.depth is not None})
-        tasks = [asyncio.create_task(work(feed)) for work in (self._receive, self._judge, self._tell)]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await self.socket.send_json({"kind": "hello", "feed": feed.name, "colour": self.shared.depth is not None})
+            tasks += [asyncio.create_task(work(feed)) for work in (self._receive, self._judge, self._tell)]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
@@ -319,9 +320,10 @@ class _Viewer:
             await self.socket.close(1013)
             return
         self.shared.viewers += 1
-        await self.socket.send_json(self._hello())
-        tasks = [asyncio.create_task(work()) for work in (self._receive, self._tell)]
+        tasks: list[asyncio.Task[None]] = []
         try:
+            await self.socket.send_json(self._hello())
+            tasks += [asyncio.create_task(work()) for work in (self._receive, self._tell)]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for task in tasks:
