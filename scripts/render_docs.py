@@ -544,6 +544,8 @@ def number(value: Any) -> str:
         return ""
     if isinstance(value, list):
         return ", ".join(map(number, value))
+    if isinstance(value, str):
+        return value
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 

@@ -338,15 +338,17 @@ def test_int8_exports_predict_nearly_the_same_every_time(model: Small, tmp_path:
 
 @pytest.mark.onnx
 @pytest.mark.usefixtures("ready")
+@pytest.mark.parametrize("format", ["openvino", "onnx"])
 def test_a_network_that_int8_ruins_keeps_its_normalisation_in_floating_point(
-    model: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
     tried: list[bool] = []
-    real, judge = quantize._nncf, quantize.check_useful
+    quantiser, write = {"openvino": ("_nncf", export_openvino_int8), "onnx": ("_qdq", export_onnx_int8)}[format]
+    real, judge = getattr(quantize, quantiser), quantize.check_useful
 
-    def spied(nncf: Any, network: Any, inputs: Any, careful: bool = False) -> Any:
-        tried.append(careful)
-        return real(nncf, network, inputs, careful)
+    def spied(*given: Any) -> Any:
+        tried.append(given[-1])
+        return real(*given)
 
     def ruined(*given: Any) -> Any:
         found = judge(*given)
@@ -354,12 +356,13 @@ def test_a_network_that_int8_ruins_keeps_its_normalisation_in_floating_point(
             raise quantize._RuinedError("INT8 ruins this network")
         return found
 
-    monkeypatch.setattr(quantize, "_nncf", spied)
+    monkeypatch.setattr(quantize, quantiser, spied)
     monkeypatch.setattr(quantize, "check_useful", ruined)
-    gaps = export_openvino_int8(model, tmp_path / "x", CALIBRATION, HELD)
+    target = tmp_path / ("x" if format == "openvino" else "x.onnx")
+    gaps = write(model, target, CALIBRATION, HELD)
     assert tried == [False, True]
     assert all(gap.relative <= 0.1 for gap in gaps.values())
-    assert (tmp_path / "x" / "model.xml").is_file()
+    assert target.exists()
 
 
 @pytest.mark.onnx

@@ -23,7 +23,7 @@ import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,11 +111,7 @@ def export_openvino_int8(
             openvino.save_model(quantised, str(folder / "model.xml"), compress_to_fp16=False)
             return check_useful(model, openvino_runner(model, folder), checks, tolerance)
 
-        try:
-            gaps = attempt(careful=False)
-        except _RuinedError:
-            progress.note("INT8 throughout ruins this network: its normalisation stays in floating point")
-            gaps = attempt(careful=True)
+        gaps = _second_try(attempt)
         text = json.dumps(_int8_facts(model, inputs, gaps), indent=1)
         (folder / "fieldsight.json").write_text(text, encoding="utf-8")
         return gaps
@@ -133,14 +129,27 @@ def export_onnx_int8(
     import_onnxruntime("INT8 for ONNX Runtime")
     with _stored(model, calibration, held_out) as (inputs, checks, work), atomic(path) as temporary:
         to_onnx(model, work / "graph.onnx", opset)
-        try:
-            _qdq(work, temporary, inputs)
-        except Exception as error:  # ONNX Runtime's exceptions share no base class
-            raise _failed("ONNX Runtime", error) from error
-        stamp(temporary, facts(model))
-        gaps = check_useful(model, onnx_runner(model, temporary), checks, tolerance)
+
+        def attempt(careful: bool) -> dict[str, Gap]:
+            try:
+                _qdq(work, temporary, inputs, careful)
+            except Exception as error:  # ONNX Runtime's exceptions share no base class
+                raise _failed("ONNX Runtime", error) from error
+            stamp(temporary, facts(model))
+            return check_useful(model, onnx_runner(model, temporary), checks, tolerance)
+
+        gaps = _second_try(attempt)
         stamp(temporary, _int8_facts(model, inputs, gaps))
         return gaps
+
+
+def _second_try(attempt: Callable[[bool], dict[str, Gap]]) -> dict[str, Gap]:
+    """Quantise throughout; where that ruins the network, once more with normalisation in floating point."""
+    try:
+        return attempt(False)
+    except _RuinedError:
+        progress.note("INT8 throughout ruins this network: its normalisation stays in floating point")
+        return attempt(True)
 
 
 def check_useful(model: Model, runner: Runner, held_out: Iterable[Batch], tolerance: float) -> dict[str, Gap]:
@@ -251,7 +260,8 @@ def _nncf(nncf: Any, network: Any, inputs: Inputs, careful: bool = False) -> Any
         )
 
 
-def _qdq(work: Path, path: Path, inputs: Inputs) -> None:
+def _qdq(work: Path, path: Path, inputs: Inputs, careful: bool = False) -> None:
+    """Quantise; ``careful`` rounds convolutions and products of matrices only, and nothing between them."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         CalibrationMethod,
@@ -280,6 +290,7 @@ def _qdq(work: Path, path: Path, inputs: Inputs) -> None:
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             calibrate_method=CalibrationMethod.MinMax,
+            op_types_to_quantize=["Conv", "Gemm", "MatMul"] if careful else None,
         )
 
 

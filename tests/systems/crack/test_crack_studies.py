@@ -109,14 +109,6 @@ def assert_gain(record: Record) -> None:
 
 # ---------------------------------------------------------------------------------------------------- the record
 
-#: What the record shows today. A training that fails is to begin again; then these pass and the marks must go.
-FAILED_TRAINING = pytest.mark.xfail(
-    strict=True,
-    reason="on one of five seeds the training of an expert failed: it marks no pixel, its copies do well, and the gate "
-    "sends photos to it",
-)
-
-
 def test_the_record_rests_on_this_code(record: Record) -> None:
     assert studies.states("crack")["claim"] == "fresh"
 
@@ -144,16 +136,12 @@ def test_the_gains_told_are_those_of_the_rows(record: Record) -> None:
             )
 
 
-def test_an_expert_whose_training_failed_is_why_the_claim_is_open(record: Record) -> None:
-    """One seed has an expert that finds nothing; on all others Top-2 is ahead of the best expert by the half point."""
-    dead = [min(per_seed(record, "test", e)[k] for e in EXPERTS) < 0.01 for k in range(len(record["seeds"]))]
-    gains = [a - b for a, b in zip(per_seed(record, "test", OWN), best_expert(record), strict=True)]
-    assert sum(dead) == 1
-    assert all(found >= 0.005 for found, failed in zip(gains, dead, strict=True) if not failed)
-    assert all(found < 0 for found, failed in zip(gains, dead, strict=True) if failed)
+def test_no_expert_is_dead(record: Record) -> None:
+    """Of first weights that lead nowhere there is one seed in five; the training then begins anew."""
+    for expert in EXPERTS:
+        assert min(per_seed(record, "test", expert)) > 0.1, expert
 
 
-@FAILED_TRAINING
 def test_top_2_beats_the_best_single_expert(record: Record) -> None:
     """Acceptance 12."""
     assert_gain(record)
@@ -165,7 +153,6 @@ def test_experts_are_complementary(record: Record) -> None:
     assert mean(gap) >= 0.03, gap
 
 
-@FAILED_TRAINING
 def test_fusing_is_no_worse_than_one_expert(record: Record) -> None:
     """Effect 2."""
     for gate in ("sharpened", "soft"):
