@@ -109,6 +109,7 @@ def assert_gain(record: Record) -> None:
 
 # ---------------------------------------------------------------------------------------------------- the record
 
+
 def test_the_record_rests_on_this_code(record: Record) -> None:
     assert studies.states("crack")["claim"] == "fresh"
 
