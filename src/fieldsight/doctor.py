@@ -22,6 +22,7 @@ from fieldsight.predictions import Table
 EXTRAS = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "openvino": ("openvino", "nncf"),
+    "ncnn": ("ncnn", "pnnx"),
     "stego": ("cryptography",),
     "studio": ("gradio", "websockets"),
 }

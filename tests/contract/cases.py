@@ -358,6 +358,93 @@ def _crack_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
     return _rows(gather(model, _crack_photos(6)).pool.items)
 
 
+# ------------------------------------------------------------------------------------------------- edge
+
+
+def _edge_samples(count: int, size: int = 64) -> list[Any]:
+    """Drawn frames with their boxes."""
+    from fieldsight.systems.edge.world import draw_set
+
+    return draw_set("cutouts", {"test": count}, (size, size), seed=7, per_trajectory=4)
+
+
+def _edge_inputs(folder: Path) -> list[Any]:
+    photos = [sample.image() for sample in _edge_samples(3)]
+    return [
+        write_image(folder / f"{n}.png", photo)
+        for n, photo in enumerate((photos[0], photos[1][:50, :61], np.ascontiguousarray(photos[2][::-1])))
+    ]
+
+
+def _edge_bad(folder: Path) -> Path:
+    path = folder / "broken.png"
+    path.write_bytes(write_image(folder / "whole.png", _edge_samples(1)[0].image()).read_bytes()[:400])
+    return path
+
+
+def _edge_pictures(folder: Path) -> dict[str, Any]:
+    photo = _edge_samples(1)[0].image()
+    rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    return {
+        "path": write_image(folder / "p.png", photo),
+        "array": photo,
+        "float": photo.astype(np.float32) / 255,
+        "rgba": write_image(folder / "rgba.png", rgba),
+        "16 bit": write_image(folder / "deep.png", photo.astype(np.uint16) * 257),
+        "tiff": write_image(folder / "p.tif", photo),
+        "npy": write_image(folder / "p.npy", photo),
+        "odd size": write_image(folder / "odd.png", photo[:47, :61]),
+    }
+
+
+def _edge_corruptions(folder: Path) -> dict[str, str]:
+    from fieldsight.data.detection.folders import write_detection
+    from fieldsight.systems.edge.world import CLASSES, draw_set
+
+    counts = {"train": 8, "val": 4, "test": 4}
+    samples = draw_set("cutouts", counts, (64, 64), seed=7, per_trajectory=4)
+    first = next(s for s in samples if s.split == "train" and len(s.truth()))
+    for name in ("class", "numbers", "truncated", "leak", "blank"):
+        write_detection(samples, CLASSES["cutouts"], folder / name, "yolo")
+    label = Path("labels") / "train" / f"{first.id}.txt"
+    write_text(folder / "class" / label, "99 0.5 0.5 0.2 0.2\n")
+    write_text(folder / "numbers" / label, "0 0.5 a 0.2 0.2\n")
+    broken = folder / "truncated" / "images" / "train" / f"{first.id}.png"
+    broken.write_bytes(broken.read_bytes()[:400])
+    twin = next(s for s in samples if s.split == "test")
+    manifest = folder / "leak" / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace(f"{twin.id},{twin.group},", f"{twin.id},{first.group},"))
+    for path in (folder / "blank" / "labels").rglob("*.txt"):
+        write_text(path, "")
+    return {
+        "class": "99", "numbers": first.id, "truncated": first.id, "leak": f"'{first.group}' is in",
+        "blank": "no box in the whole training split",
+    }  # fmt: skip
+
+
+def _edge_model() -> Any:
+    from fieldsight.systems.edge.config import PRESETS
+    from fieldsight.systems.edge.predict import EdgeModel
+
+    return EdgeModel.create(PRESETS["tiny"])
+
+
+def _edge_perfect() -> dict[str, float]:
+    from fieldsight.data.detection.sample import Detections
+    from fieldsight.systems.edge.evaluate import gather_found, metrics_of
+
+    samples = _edge_samples(12)
+    truths = [s.truth() for s in samples]
+    right = [Detections.of(t.boxes, np.ones(len(t)), t.labels) for t in truths]
+    return metrics_of(gather_found(_edge_model(), samples, right))
+
+
+def _edge_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
+    from fieldsight.systems.edge.evaluate import gather
+
+    return _rows(gather(model, _edge_samples(6)).items)
+
+
 # -------------------------------------------------------------------------------------------------- toys
 
 
@@ -479,6 +566,18 @@ CASES = {
             perfect=_crack_perfect,
             measure=_crack_measure,
             data_options={"train": 10, "val": 2, "test": 3, "size": 32},
+        ),
+        Case(
+            "edge",
+            _edge_inputs,
+            _edge_bad,
+            options={"conf": 0.01},
+            pictures=_edge_pictures,
+            corruptions=_edge_corruptions,
+            metric="mabo",
+            perfect=_edge_perfect,
+            measure=_edge_measure,
+            data_options={"world": "cutouts", "train": 8, "val": 2, "test": 3, "size": 64},
         ),
         Case(
             "toystream",

@@ -11,7 +11,7 @@ from torch import nn
 
 from fieldsight.data.detection.sample import DetectionSample, Truth
 from fieldsight.engine.seed import rng_for
-from fieldsight.systems.edge import train
+from fieldsight.systems.edge import train, validate
 from fieldsight.systems.edge.config import PRESETS, EdgeConfig
 from fieldsight.systems.edge.detector import Exported, Losing, build_detector, decayed, soft_pictures
 
@@ -81,12 +81,12 @@ def test_a_training_finds_squares_and_the_same_seed_gives_the_same_weights() -> 
     )
     learned, seen = [photo(n) for n in range(32)], [photo(n, "val") for n in range(100, 112)]
     detector = made(config)
-    before = train.fitness(detector, seen, config)
+    before = validate.fitness(detector, seen, config)
     train.fit_detector(detector, config, learned, seen)
-    after = train.fitness(detector, seen, config)
+    after = validate.fitness(detector, seen, config)
     assert before["val_map50"] < 0.1
     assert after["val_map50"] > 0.7
-    found = train.detect(detector, seen, config, conf=0.1)
+    found = validate.detect(detector, seen, config, conf=0.1)
     best = [f.boxes[f.scores.argmax()] for f in found if len(f)]
     assert len(best) >= 9
     short = config.replace(steps=2)

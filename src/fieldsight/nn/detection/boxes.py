@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-Array = TypeVar("Array", Tensor, NDArray[np.float32])
+Array = TypeVar("Array", Tensor, NDArray[np.float32], NDArray[np.float64])
 
 
 def _library(array: Any) -> Any:

@@ -6,19 +6,20 @@ The defaults are the paper's where it gives any (section 3.1.2), else what its t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from fieldsight.config import Config, setting
 
 Scale = Literal["p", "n", "s", "m", "l", "x"]
-WorldName = Literal["arena", "street", "cutouts"]
+WorldName = Literal["arena", "street", "cutouts", "mixed"]
 
 
 @dataclass(frozen=True)
 class Data(Config):
     """Drawn data, where no folder is given."""
 
-    world: WorldName = setting("arena", "what is drawn: a room, a street, or objects pasted over pictures")
+    world: WorldName = setting("arena", "what is drawn: a room, a street, objects over pictures, or all of these")
     train: int = setting(2400, "training frames", ge=8, le=1_000_000)
     val: int = setting(300, "validation frames", ge=2, le=1_000_000)
     test: int = setting(300, "test frames", ge=2, le=1_000_000)
@@ -63,6 +64,8 @@ class EdgeConfig(Config):
     family: Literal["yolov8", "yolov10", "rtdetr"] = setting("yolov8", "kind of detector")
     size: Scale = setting("n", "scale of the detector; p is half as wide as n")
     classes: tuple[str, ...] = setting((), "names of the classes; those of the data without any")
+    checkpoint: Path | None = setting(None, "weights in the field's names to start from (.safetensors), e.g. of COCO")
+    without: tuple[str, ...] = setting((), "beginnings of names that the checkpoint does not fill, as model.22.cv3")
     input: int = setting(640, "pixels a side of what the network sees; a multiple of 32", ge=32, le=4096)
     data: Data = setting(Data(), "drawn data")
     epochs: int = setting(100, "most epochs", ge=1, le=100_000)
@@ -87,6 +90,7 @@ class EdgeConfig(Config):
 
     rules = (
         (lambda c: c.input % 32 == 0, "input: must be a multiple of 32"),
+        (lambda c: not c.without or c.checkpoint is not None, "without: only with a checkpoint"),
         (lambda c: len(set(c.classes)) == len(c.classes), "classes: a name is given twice"),
     )
 
@@ -108,11 +112,12 @@ _SMALL = _PAPER.replace(
 #: it is written. The first one is the default.
 PRESETS: dict[str, EdgeConfig] = {
     "base": _SMALL.replace(
-        size="n", input=320, steps=2000, data={"train": 2000, "val": 200, "test": 300, "size": 320},
-        augment={"mosaic": 0.5, "close_mosaic": 5, "translate": 0.1, "scale": 0.3},
+        input=320, steps=1500, data={"world": "mixed", "train": 2000, "val": 160, "test": 300, "size": 320},
+        augment={"mosaic": 0.5, "close_mosaic": 3, "translate": 0.1, "scale": 0.3},
     ),
     "tiny": _SMALL.replace(
-        input=64, steps=6, epochs=1, batch=4, nominal=4, data={"train": 16, "val": 6, "test": 6, "size": 64},
+        input=64, steps=60, batch=4, nominal=4, lr=0.01, warmup=0.05, ema=0.8,
+        data={"world": "cutouts", "train": 32, "val": 4, "test": 6, "size": 64},
     ),
     "small": _SMALL,
     "paper": _PAPER,

@@ -71,6 +71,11 @@ class Losing(nn.Module):
         return detection_loss(raw[0], targets, gains, own.topk, own.alpha, own.beta)
 
 
+def free_of_nms(detector: Detector) -> bool:
+    """Whether its boxes need no suppression."""
+    return bool(getattr(detector, "nms_free", True))
+
+
 def decayed(network: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Parameters for AdamW: weight decay on weights alone, none on biases and normalisation."""
     weights = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]

@@ -4,25 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from fieldsight import progress
 from fieldsight.data.detection.augment import Recipe
-from fieldsight.data.detection.letterbox import letterbox, place, to_input
 from fieldsight.data.detection.loader_items import DetectionItems, trim
-from fieldsight.data.detection.sample import Detections, DetectionSample
+from fieldsight.data.detection.sample import DetectionSample
 from fieldsight.data.loader import Loader
 from fieldsight.engine.checkpoint import State
 from fieldsight.engine.ema import Ema
 from fieldsight.engine.fit import EarlyStop, Step, Steps, fit
-from fieldsight.metrics.detection import AveragePrecision
-from fieldsight.nn.detection.nms import Suppression, suppress
+from fieldsight.errors import ConfigError
+from fieldsight.nn.detection.checkpoints import load_checkpoint
 from fieldsight.run import Run
 from fieldsight.systems.edge.config import Augment, EdgeConfig
-from fieldsight.systems.edge.detector import Detector, Exported, Losing, decayed
+from fieldsight.systems.edge.data import keep, load_splits
+from fieldsight.systems.edge.detector import Detector, Losing, decayed
+from fieldsight.systems.edge.predict import EdgeModel
+from fieldsight.systems.edge.quant.calibrate import ENOUGH, PictureStatistics
+from fieldsight.systems.edge.validate import fitness
+
+
+def train(config: EdgeConfig, data: Path | None, run: Run, init: EdgeModel | None) -> EdgeModel:
+    """Train a detector; without ``data`` on drawn frames.
+
+    Raises:
+        DataError: the data can't be used.
+        ModelFileError: the checkpoint can't be read or is of another network.
+    """
+    splits = load_splits(config, data)
+    model = EdgeModel.create(config.replace(classes=splits.classes))
+    begin(model, init)
+    learn, watch = keep(splits.train, "training frames"), keep(splits.val, "validation frames")
+    fit_detector(model.detector, model.config, learn, watch, run)
+    model.artefacts["training"] = training_facts(learn, drawn=data is None)
+    model.round_weights()
+    from fieldsight.systems.edge.evaluate import card_of
+
+    model.card = card_of(model, splits.test, run, drawn=data is None)
+    return model
+
+
+def begin(model: EdgeModel, init: EdgeModel | None) -> None:
+    """Take over weights: of a public checkpoint, then of another model as far as shapes agree.
+
+    Raises:
+        ModelFileError: the checkpoint can't be read or is of another network.
+        ConfigError: no tensor of the other model fits.
+    """
+    if model.config.checkpoint is not None:
+        progress.note(str(load_checkpoint(model.detector, model.config.checkpoint, without=model.config.without)))
+    if init is None:
+        return
+    own, given = model.detector.state_dict(), init.detector.state_dict()
+    fit_in = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    if not any(v.ndim > 1 for v in fit_in.values()):
+        raise ConfigError(
+            f"init: nothing of a {init.config.family} '{init.config.size}' fits a {model.config.family} "
+            f"'{model.config.size}'. Train with the same family and size."
+        )
+    if len(fit_in) < len(own):
+        progress.note(f"{len(own) - len(fit_in)} of {len(own)} tensors begin anew: their shapes differ (other classes)")
+    model.detector.load_state_dict({**own, **fit_in})
+
+
+def training_facts(samples: Sequence[DetectionSample], drawn: bool) -> dict[str, Any]:
+    """What later calibrations are compared with: statistics of at most 300 training pictures, and their source."""
+    step = max(1, len(samples) // ENOUGH)
+    found = PictureStatistics.of(s.image() for s in samples[::step][:ENOUGH])
+    return {"drawn": drawn, "pictures": len(samples), "statistics": found.to_dict()}
 
 
 def fit_detector(
@@ -59,7 +113,7 @@ def fit_detector(
             until=Steps(count),
             run=run,
             validate=lambda s: fitness(s.ema.network.detector, val, config),
-            stop=EarlyStop("val_fitness", patience=config.patience, mode="max"),
+            stop=EarlyStop("val_best", patience=config.patience, mode="max"),
         )
     detector.load_state_dict(state.ema.network.detector.state_dict())
     detector.eval()
@@ -105,40 +159,3 @@ def training_step(config: EdgeConfig, accumulate: int) -> Step:
         return {name: value.detach() for name, value in values.items()}
 
     return step
-
-
-# ---------------------------------------------------------------------------------------------- validation
-
-
-def detect(
-    detector: Detector, samples: Sequence[DetectionSample], config: EdgeConfig, conf: float, batch: int = 16
-) -> list[Detections]:
-    """Boxes of photos in their own pixels, from the eager network in evaluation mode."""
-    graph = Exported(detector).eval()
-    device = next(detector.parameters()).device
-    wanted = Suppression(conf=conf, iou=1.0 if free_of_nms(detector) else config.iou, limit=config.most)
-    found = []
-    for begin in range(0, len(samples), batch):
-        part = samples[begin : begin + batch]
-        where = [place(s.size, config.input) for s in part]
-        pictures = to_input([letterbox(s.image(), w) for s, w in zip(part, where, strict=True)])
-        with torch.inference_mode():
-            output = graph(torch.from_numpy(pictures).to(device)).float().cpu().numpy()
-        for boxes, w in zip(suppress(output, wanted), where, strict=True):
-            found.append(Detections.of(w.back(boxes[:, :4]), boxes[:, 4], boxes[:, 5].astype(np.int64)))
-    return found
-
-
-def free_of_nms(detector: Detector) -> bool:
-    """Whether its boxes need no suppression."""
-    return bool(getattr(detector, "nms_free", True))
-
-
-def fitness(detector: Detector, samples: Sequence[DetectionSample], config: EdgeConfig) -> dict[str, float]:
-    """Average precision on the validation split, and the fitness 0.1 mAP50 + 0.9 mAP50-95."""
-    pool = AveragePrecision(config.classes)
-    for sample, found in zip(samples, detect(detector, samples, config, conf=0.001), strict=True):
-        pool.add(sample.id, found, sample.truth(), sample.group)
-    told = pool.compute().numbers()
-    half, mean = (float(np.nan_to_num(told[k])) for k in ("mAP50", "mAP50-95"))
-    return {"val_map50": half, "val_map": mean, "val_fitness": 0.1 * half + 0.9 * mean}

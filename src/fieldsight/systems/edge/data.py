@@ -1,0 +1,138 @@
+"""Photos with boxes: read from a folder in any layout, or drawn."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldsight import progress
+from fieldsight.data.detection.checks import check_photos
+from fieldsight.data.detection.folders import read_detection, write_detection
+from fieldsight.data.detection.sample import DetectionSample, Truth
+from fieldsight.errors import DataError
+from fieldsight.systems.edge import world
+from fieldsight.systems.edge.config import Data, EdgeConfig
+from fieldsight.systems.edge.options import MakeDataOptions
+from fieldsight.verbs import Written
+
+#: What each drawn world adds to the mixed one, and its share of the frames.
+MIXTURE = {"arena": 0.3, "street": 0.5, "cutouts": 0.2}
+
+#: Frames of one trajectory, so that a set shows many rooms and streets.
+PER_TRAJECTORY = 12
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Samples by split, and what their labels are called."""
+
+    train: list[DetectionSample]
+    val: list[DetectionSample]
+    test: list[DetectionSample]
+    classes: tuple[str, ...]
+
+
+def load_splits(config: EdgeConfig, data: Path | None) -> Splits:
+    """Samples by split, from a folder or drawn.
+
+    Raises:
+        DataError: the folder can't be used, or a split is empty.
+    """
+    if data is None:
+        return drawn_splits(config.data)
+    found = read_detection(data, config.seed, names=config.classes or None)
+    check_photos(found.samples)
+    splits = {name: found.split(name) for name in SPLITS}
+    empty = [name for name, samples in splits.items() if not samples]
+    if empty:
+        raise DataError(f"'{data}' has no photos of the split {' and '.join(empty)}. Name splits in its data.yaml.")
+    if not any(len(sample.truth()) for sample in splits["train"]):
+        raise DataError(f"'{data}' has no box in the whole training split. Check its labels.")
+    return Splits(splits["train"], splits["val"], splits["test"], found.names)
+
+
+def class_names(name: str) -> tuple[str, ...]:
+    """Names of a drawn world's classes, in the order of their labels."""
+    return world.CLASSES["cutouts" if name == "mixed" else name]
+
+
+def drawn_splits(data: Data) -> Splits:
+    """The drawn frames of a config; each is drawn when it is asked for."""
+    counts = {"train": data.train, "val": data.val, "test": data.test}
+    samples = draw(data.world, counts, data.size, data.seed)
+    by_split = {name: [s for s in samples if s.split == name] for name in SPLITS}
+    return Splits(by_split["train"], by_split["val"], by_split["test"], class_names(data.world))
+
+
+def draw(name: str, counts: dict[str, int], size: int, seed: int) -> list[DetectionSample]:
+    """Frames of a drawn world, or of all of them together with labels in common (``mixed``)."""
+    if name != "mixed":
+        return world.draw_set(name, counts, size, seed, per_trajectory=PER_TRAJECTORY)
+    wanted = world.CLASSES["cutouts"]
+    found: list[DetectionSample] = []
+    for own, share in MIXTURE.items():
+        labels = np.array([wanted.index(n) for n in world.CLASSES[own]])
+        part = {split: max(1, round(share * count)) for split, count in counts.items()}
+        for sample in world.draw_set(own, part, size, seed, per_trajectory=PER_TRAJECTORY):
+            found.append(replace(sample, truth=partial(_relabelled, sample, labels)))
+    return found
+
+
+def heldout(data: Data, shift: bool = False) -> list[DetectionSample]:
+    """Held-out drawn test frames like those of a training, or of the shifted domain; no training ever sees them."""
+    split = "domain-shift" if shift else "test"
+    return draw(data.world, {split: data.test}, data.size, world.HELD_OUT_SEED + data.seed)
+
+
+def _relabelled(sample: DetectionSample, labels: NDArray[np.int64]) -> Truth:
+    truth = sample.truth()
+    return replace(truth, labels=labels[truth.labels])
+
+
+def make_data(out: Path | None, options: MakeDataOptions) -> Written:
+    """Write drawn frames with their boxes in a layout that ``train`` reads.
+
+    Raises:
+        DataError: no folder to write to.
+    """
+    if out is None:
+        raise DataError("make-data writes a folder: name it with --out.")
+    splits = drawn_splits(options.data)
+    samples = [*splits.train, *splits.val, *splits.test]
+    folder = write_detection(keep(samples, "drawing frames"), splits.classes, out, options.layout)
+    progress.note(f"{len(samples)} drawn frames in {folder}")
+    return Written(folder, {"photos": len(samples), "classes": list(splits.classes), "data": "drawn"})
+
+
+def keep(samples: Sequence[DetectionSample], label: str) -> list[DetectionSample]:
+    """The same samples with pictures drawn or read once and then kept in a file that goes when they are forgotten.
+
+    A drawn frame takes a fifth of a second, and a training looks at each many times; thousands do not fit into memory.
+    """
+    if not samples:
+        return []
+    places = []
+    with tempfile.TemporaryFile() as file:
+        for sample in progress.track(samples, label):
+            picture = np.ascontiguousarray(sample.image())
+            places.append((file.tell(), picture.shape, sample.truth()))
+            file.write(picture.data)
+        file.flush()
+        pixels = np.memmap(file, np.uint8, "r")  # outlives the open file
+    found = []
+    for sample, (start, shape, truth) in zip(samples, places, strict=True):
+        picture = pixels[start : start + int(np.prod(shape))].reshape(shape)
+        found.append(replace(sample, image=partial(np.array, picture), truth=partial(_known, truth)))
+    return found
+
+
+def _known(truth: Truth) -> Truth:
+    return truth

@@ -1,0 +1,169 @@
+"""The model users hold: a photo in, boxes with names and scores out, in whatever runtime computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fieldsight.data.detection.letterbox import Placement
+from fieldsight.data.detection.letterbox import preprocess as letterboxed
+from fieldsight.data.detection.sample import Detections, Picture
+from fieldsight.data.images import read_image, to_uint8
+from fieldsight.engine.seed import torch_seed
+from fieldsight.errors import ConfigError, unknown
+from fieldsight.model import Model
+from fieldsight.nn.detection.nms import Suppression, suppress
+from fieldsight.predicting import Outcome
+from fieldsight.predictions import Prediction
+from fieldsight.systems.edge.config import EdgeConfig
+from fieldsight.systems.edge.data import class_names, drawn_splits
+from fieldsight.systems.edge.detector import Detector, Exported, build_detector, free_of_nms, soft_pictures
+from fieldsight.systems.edge.options import PredictOptions
+from fieldsight.systems.edge.results import Found, write_together
+
+#: Endings of videos that are read frame by frame.
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+
+
+class EdgeModel(Model):
+    """A small detector."""
+
+    system = "edge"
+    input_names: ClassVar[tuple[str, ...]] = ("image",)
+    output_names: ClassVar[tuple[str, ...]] = ("output",)
+    config: EdgeConfig
+
+    # ------------------------------------------------------------------------------------------ networks
+
+    @classmethod
+    def build(cls, config: EdgeConfig) -> dict[str, nn.Module]:
+        """The detector for the config's classes, or those of its drawn world."""
+        return {"detector": build_detector(config, len(config.classes or class_names(config.data.world)))}
+
+    @classmethod
+    def create(cls, config: EdgeConfig) -> EdgeModel:
+        """An untrained model; its weights depend on the config's seed only."""
+        named = config if config.classes else config.replace(classes=class_names(config.data.world))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(torch_seed(config.seed, "init", "detector"))
+            return cls(named, cls.build(named))
+
+    @property
+    def detector(self) -> Detector:
+        """The network."""
+        return cast(Detector, self.networks["detector"])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes, by label."""
+        return self.config.classes or class_names(self.config.data.world)
+
+    def graph(self) -> nn.Module:
+        """Photos in 0-1 to decoded boxes and scores; suppression comes after it."""
+        return Exported(self.detector)
+
+    def example(self) -> dict[str, Tensor]:
+        """Two pictures of soft waves with a dark square."""
+        return {"image": soft_pictures(self.config.input)}
+
+    def typical(self) -> dict[str, Tensor]:
+        """One grey picture of the input's size."""
+        return {"image": torch.full((1, 3, self.config.input, self.config.input), 0.5)}
+
+    def describe(self) -> str:
+        """Family, size and classes, and what the default was trained on."""
+        own = self.config
+        names = ", ".join(self.classes[:8]) + (", ..." if len(self.classes) > 8 else "")
+        told = f"edge model '{self.source}' ({own.family}-{own.size} at {own.input} px: {names})"
+        return f"{told}. {self.card.line()}" if self.card else told
+
+    # ---------------------------------------------------------------------------------------- prediction
+
+    def read(self, item: Any, options: PredictOptions) -> Any:
+        """A photo as ``(H, W, 3)`` uint8 RGB; the path of a video as it is."""
+        if isinstance(item, (str, Path)) and Path(item).suffix.lower() in VIDEO_SUFFIXES:
+            return Path(item)
+        return np.ascontiguousarray(to_uint8(read_image(item, "rgb")))
+
+    def preprocess(self, value: Picture, options: PredictOptions) -> tuple[dict[str, Tensor], Any]:
+        """Letterboxed to the input's square; every runtime is fed these very bytes."""
+        pixels, where = letterboxed(value, self.config.input)
+        return {"image": torch.from_numpy(pixels)}, (value, where)
+
+    def postprocess(self, raw: dict[str, Tensor], meta: Any, options: PredictOptions) -> Found:
+        """Suppression, and boxes back in pixels of the photo."""
+        picture, where = meta
+        return self.told(picture, self.boxes(raw["output"].numpy(), where, options))
+
+    def boxes(self, output: np.ndarray[Any, Any], where: Placement, options: PredictOptions) -> Detections:
+        """Boxes in pixels of the photo, from the graph's output ``(1, 4 + nc, A)``."""
+        (rows,) = suppress(output, self.suppression(options))
+        labels = rows[:, 5].astype(np.int64)
+        found = Detections.of(where.back(rows[:, :4]), rows[:, 4], labels)
+        return self.wanted(found, options)
+
+    def suppression(self, options: PredictOptions) -> Suppression:
+        """What is kept: the model's own settings where the options say nothing."""
+        own = self.config
+        iou = 1.0 if free_of_nms(self.detector) and options.iou is None else options.iou or own.iou
+        return Suppression(conf=options.conf or own.conf, iou=iou, limit=options.most or own.most)
+
+    def wanted(self, found: Detections, options: PredictOptions) -> Detections:
+        """Boxes of the classes that are told, without those that have no pixel in the photo.
+
+        Raises:
+            ConfigError: an unknown class.
+        """
+        strangers = [name for name in options.only if name not in self.classes]
+        if strangers:
+            raise ConfigError(unknown("class", strangers[0], self.classes))
+        kept = (found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1])
+        if options.only:
+            kept &= np.isin(found.labels, [self.classes.index(name) for name in options.only])
+        return Detections.of(found.boxes[kept], found.scores[kept], found.labels[kept])
+
+    def find(self, picture: Picture, options: PredictOptions | None = None) -> Detections:
+        """Boxes of a photo ``(H, W, 3)`` uint8 RGB, in its pixels; in tiles where the options say so."""
+        options = options or PredictOptions()
+        if options.tile and max(picture.shape[:2]) > options.tile:
+            from fieldsight.systems.edge.tiled import find_tiled
+
+            whole = options.__class__(**{**options.to_dict(), "tile": 0})
+            return find_tiled(lambda part: self.find(part, whole), picture, options.tile, options.overlap)
+        batch, (_, where) = self.preprocess(picture, options)
+        return self.boxes(self.forward(batch)["output"].numpy(), where, options)
+
+    def told(self, picture: Picture, found: Detections) -> Found:
+        """A prediction from a photo and its boxes."""
+        return Found(picture, found.boxes, found.scores, found.labels, self.classes)
+
+    def predict_one(self, value: Any, options: PredictOptions) -> Prediction:
+        """The boxes of a photo, or of a video frame by frame."""
+        if isinstance(value, Path):
+            from fieldsight.systems.edge.video import predict_video
+
+            return predict_video(self, value, options)
+        return self.told(value, self.find(value, options)).with_labels(options.labels)
+
+    # ------------------------------------------------------------------------------------------- exports
+
+    def calibration_inputs(self, count: int) -> Iterator[dict[str, Tensor]]:
+        """Drawn training frames, for INT8.
+
+        Raises:
+            ConfigError: it was trained on a user's photos, which it does not hold.
+        """
+        if not self.artefacts.get("training", {}).get("drawn", True):
+            raise ConfigError("This model was trained on your own photos: name them with --calibration FOLDER.")
+        samples = drawn_splits(self.config.data).train
+        for sample in samples[:: max(1, len(samples) // count)][:count]:
+            yield {"image": torch.from_numpy(letterboxed(sample.image(), self.config.input)[0])}
+
+    def conclude(self, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
+        """For several photos: all boxes as one file in COCO's result format."""
+        return write_together([o for o in outcomes if not o.error], self.classes, out)
