@@ -112,7 +112,7 @@ _SMALL = _PAPER.replace(
 #: it is written. The first one is the default.
 PRESETS: dict[str, EdgeConfig] = {
     "base": _SMALL.replace(
-        input=320, steps=1500, data={"world": "mixed", "train": 2000, "val": 160, "test": 300, "size": 320},
+        size="n", input=320, steps=2000, data={"world": "mixed", "train": 2400, "val": 160, "test": 300, "size": 320},
         augment={"mosaic": 0.5, "close_mosaic": 3, "translate": 0.1, "scale": 0.3},
     ),
     "tiny": _SMALL.replace(
