@@ -54,7 +54,7 @@ def begin(model: EdgeModel, init: EdgeModel | None) -> None:
 
     Raises:
         ModelFileError: the checkpoint can't be read or is of another network.
-        ConfigError: no tensor of the other model fits.
+        ConfigError: less than half of the other model fits.
     """
     if model.config.checkpoint is not None:
         progress.note(str(load_checkpoint(model.detector, model.config.checkpoint, without=model.config.without)))
@@ -62,9 +62,9 @@ def begin(model: EdgeModel, init: EdgeModel | None) -> None:
         return
     own, given = model.detector.state_dict(), init.detector.state_dict()
     fit_in = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
-    if not any(v.ndim > 1 for v in fit_in.values()):
+    if 2 * sum(v.numel() for v in fit_in.values()) < sum(v.numel() for v in own.values()):
         raise ConfigError(
-            f"init: nothing of a {init.config.family} '{init.config.size}' fits a {model.config.family} "
+            f"init: little of a {init.config.family} '{init.config.size}' fits a {model.config.family} "
             f"'{model.config.size}'. Train with the same family and size."
         )
     if len(fit_in) < len(own):
