@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import tables_crack
+import tables_edge
 import tables_stego
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -573,6 +574,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alert-effects": alert_effects,
     "alert-cards": lambda: cards("alert"),
     **tables_crack.tables(bench, cards),
+    **tables_edge.tables(bench, cards),
     **tables_stego.tables(bench, cards),
     "bench-alert": lambda: bench("alert_engine", "alert_simulator"),
     "bench-sem": lambda: bench("sem_conformal", "sem_field"),

@@ -1,0 +1,85 @@
+"""What the recorded study says: claims of the specification (acceptance 11 and 12) derived from its record."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from statistics import mean
+from typing import Any
+
+import pytest
+
+from fieldsight import studies
+from fieldsight.data.files import read_json
+
+Record = dict[str, Any]
+LOW, PAPER = "0.001", "0.5"
+
+
+@pytest.fixture(scope="module")
+def record() -> Record:
+    home = studies.folder()
+    if home is None or not (home / "edge" / "effects.json").is_file():
+        pytest.skip("the study is not recorded here")
+    return read_json(home / "edge" / "effects.json")
+
+
+def score(value: Record, kind: str, conf: str = LOW, name: str = "mAP50-95") -> float:
+    return float(value["precisions"][kind][conf][name])
+
+
+def test_the_record_rests_on_this_code(record: Record) -> None:
+    assert studies.states("edge")["effects"] == "fresh"
+
+
+def test_it_learns_within_a_quarter_of_an_hour(record: Record) -> None:
+    """Acceptance 11: mAP50 of .8 on held-out flights in 15 minutes; each hundred steps better than the one before."""
+    for value in record["values"].values():
+        assert score(value, "FP32", name="mAP50") >= 0.8
+        assert value["minutes"] <= 15
+        losses = value["loss_by_100_steps"][:4]
+        assert len(losses) == 4
+        assert all(b < a for a, b in pairwise(losses)), losses
+
+
+def test_half_precision_costs_nothing(record: Record) -> None:
+    """Acceptance 12, effect (a)."""
+    for value in record["values"].values():
+        assert abs(score(value, "FP16") - score(value, "FP32")) < 0.005
+
+
+def test_good_calibration_costs_little_and_dark_pictures_much(record: Record) -> None:
+    """Acceptance 12, effect (b)."""
+    for value in record["values"].values():
+        for kind in ("INT8 simulated", "INT8"):
+            assert score(value, "FP32") - score(value, kind) < 0.03, kind
+        rows = {r["precision"]: r["mAP50-95"] for r in value["factors"] if r["conf"] == 0.001}
+        assert rows["good"] - rows["bad"] >= 0.10
+        assert rows["good"] - rows["good, but pictures dark"] >= 0.10
+        assert rows["bad, but pictures training"] - rows["bad"] >= 0.10  # the pictures alone do it
+        for factor in ("weights tensor", "head int8"):
+            assert rows["good"] - rows[f"good, but {factor}"] < 0.05, factor
+
+
+def test_the_papers_confidence_never_gives_more(record: Record) -> None:
+    """Acceptance 12, effect (d): exact, for every network measured."""
+    told = [v["precisions"] for v in record["values"].values()] + [record["size_n"]["precisions"]]
+    for kinds in told:
+        for own in kinds.values():
+            for name in ("mAP50-95", "mAP50"):
+                assert own[PAPER][name] <= own[LOW][name]
+    for value in record["values"].values():
+        rows = {(r["precision"], r["conf"]): r["mAP50"] for r in value["factors"]}
+        for name in {r["precision"] for r in value["factors"]}:
+            assert rows[name, 0.5] <= rows[name, 0.001]
+
+
+def test_a_split_by_frame_flatters_more_than_one_by_flight(record: Record) -> None:
+    """The leak: what a test of its own says above what new flights say."""
+
+    def flattery(way: str) -> float:
+        return mean(
+            v[way]["own_test"][LOW]["mAP50-95"] - v[way]["new_flights"][LOW]["mAP50-95"]
+            for v in record["leak"].values()
+        )
+
+    assert flattery("by frame") > flattery("by flight")
