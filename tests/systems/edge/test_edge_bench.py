@@ -22,12 +22,14 @@ from fieldsight.errors import ConfigError, DataError, ExportError
 from fieldsight.metrics.detection import AveragePrecision
 from fieldsight.power.sampler import Sampler
 from fieldsight.power.sensors import Synthetic
+from fieldsight.predictions import Table
 from fieldsight.systems.edge import bench_isolated
 from fieldsight.systems.edge.backends import BACKENDS
 from fieldsight.systems.edge.bench import bench, estimated_joules
 from fieldsight.systems.edge.bench_child import Job, Worker, limits, peak_memory, serve
 from fieldsight.systems.edge.bench_host import clock_mhz, environment, governor, power_source, processor
 from fieldsight.systems.edge.bench_isolated import Isolated
+from fieldsight.systems.edge.bench_report import with_clip
 from fieldsight.systems.edge.bench_rows import (
     NOT_MEASURED,
     Timing,
@@ -336,7 +338,9 @@ def test_a_table_is_saved_read_and_chosen_from(
     assert first["epi_estimated_j"] == estimated_joules(model, "paper-45nm-lpddr5")["fp32"]
     assert "fieldsight[ncnn]" in table.rows[2]["notes"]
     assert "estimated" in table.facts["epi_estimated_j"]
-    table.save(tmp_path, "bench")
+    assert [f.suffix for f in table.save(tmp_path, "bench")] == [".csv", ".json", ".html"]
+    page = (tmp_path / "bench.html").read_text()
+    assert "Energy: measured, or estimated in a column of its own" in page
     for file in ("bench.csv", "bench.json"):
         rows = read_rows(tmp_path / file, ignore=MORE_COLUMNS)
         assert rows[0].mis_fps == pytest.approx(first["mis_fps"])
@@ -344,6 +348,17 @@ def test_a_table_is_saved_read_and_chosen_from(
         best = recommend(Constraints(min_fps=0.01), rows).best
         assert best is not None
         assert best.backend == "PyTorch eager"
+
+
+def test_the_page_of_a_benchmark_shows_the_clip(model: EdgeModel, tmp_path: Path) -> None:
+    with write_video(tmp_path / "clip.mp4", 10.0) as add:
+        for n in range(8):
+            add(np.full((48, 64, 3), 20 * n, np.uint8))
+    table = with_clip(Table({"device": "", "model": ""}, []), model, tmp_path / "clip.mp4")
+    assert len(table.clip) == 4
+    assert all(p.dtype == np.uint8 and p.shape[2] == 3 for p in table.clip)
+    assert len({float(p.mean()) for p in table.clip}) == 4  # they are spread over the clip
+    assert with_clip(table, model, None).clip == ()
 
 
 def test_without_a_sensor_the_column_says_so(model: EdgeModel, monkeypatch: pytest.MonkeyPatch) -> None:

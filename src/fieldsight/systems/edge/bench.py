@@ -31,6 +31,7 @@ from fieldsight.predictions import Table
 from fieldsight.systems.edge.backends import Artefact, Backend, backend, computes_half, usable_processors
 from fieldsight.systems.edge.backends_source import Source, inputs_for
 from fieldsight.systems.edge.bench_host import environment, load, processor
+from fieldsight.systems.edge.bench_report import BenchTable, with_clip
 from fieldsight.systems.edge.bench_rows import Timing, accuracy_cells, against_single, energy_cells, speed_cells
 from fieldsight.systems.edge.bench_timing import Job, measure
 from fieldsight.systems.edge.data import keep
@@ -49,7 +50,9 @@ NOT = "not asked for"
 BUSY = 0.5
 
 
-def bench(model: EdgeModel, options: EdgeBenchOptions, data: Path | None = None, sensor: Sensor | None = None) -> Table:
+def bench(
+    model: EdgeModel, options: EdgeBenchOptions, data: Path | None = None, sensor: Sensor | None = None
+) -> BenchTable:
     """Measure the detector in runtimes and precisions; ``data`` names labelled photos, without them they are drawn.
 
     A runtime that is not installed gets a row that says how to get it; the others go on.
@@ -89,7 +92,7 @@ def bench(model: EdgeModel, options: EdgeBenchOptions, data: Path | None = None,
         torch.set_num_threads(before)
         if found is not None and sensor is None:
             found.close()
-    return Table(COLUMNS, rows, f"edge: {run.name} in runtimes and precisions", facts)
+    return with_clip(Table(COLUMNS, rows, f"edge: {run.name} in runtimes and precisions", facts), model, options.video)
 
 
 def estimated_joules(model: EdgeModel, hardware: str) -> dict[str, float]:
