@@ -145,5 +145,5 @@ SPEC = System(
     page=f"{_HERE}.studio:page",
     routes=f"{_HERE}.routes:routes",
     notice="",
-    defaults=(),
+    defaults=("base",),
 )
