@@ -43,7 +43,7 @@ def precisions(record: dict[str, Any]) -> str:
     lost = 100 * (n["INT8"][LOW]["mAP50-95"] - n["FP32"][LOW]["mAP50-95"])
     shift = percent([v["shift"][LOW]["mAP50-95"] for v in seeds])
     note = (
-        f"Percent, mean over {len(record['seeds'])} seeds: scale `p` at 160 pixels, trained for 500 steps "
+        f"Percent, mean over {len(record['seeds'])} seeds: scale `p` at 160 pixels, trained for 1,500 steps "
         f"({mean(v['minutes'] for v in seeds):.1f} minutes), measured on {one['photos']} held-out drawn frames each. "
         "*Against FP32*: points of mAP50-95 at a confidence of 0.001, 95 % bootstrap over seeds. FP16 and INT8 are "
         f"ONNX files; INT8 is also simulated. Scale `n` on seed {record['size_n']['seed']} has "

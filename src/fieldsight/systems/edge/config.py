@@ -100,11 +100,12 @@ class EdgeConfig(Config):
 #: What the paper's training really did (its "random erasing" acts in classification only, in the tool it used).
 _PAPER = EdgeConfig()
 
-#: The specification's stand-in: minutes on two cores.
+#: The specification's stand-in: minutes on two cores. Its trial had simpler scenes and 600 steps; these flights through
+#: furnished rooms want 1,500 (500 give a mAP50 of .65, 1,500 one of .84).
 _SMALL = _PAPER.replace(
-    size="p", input=160, nominal=16, epochs=100, steps=500, warmup=0.1, ema=0.99, ema_ramp=0.085, patience=100,
-    data={"train": 1000, "val": 120, "test": 200, "size": 160},
-    augment={"mosaic": 0.0, "close_mosaic": 0, "translate": 0.0, "scale": 0.0},
+    size="p", input=160, nominal=16, epochs=100, steps=1500, warmup=0.1, ema=0.99, ema_ramp=0.085, patience=100,
+    data={"train": 2400, "val": 120, "test": 200, "size": 160},
+    augment={"mosaic": 0.0, "close_mosaic": 0, "translate": 0.1, "scale": 0.3},
 )  # fmt: skip
 
 #: ``base``: what ships. ``tiny``: seconds on one core, for tests. ``small``: the specification's stand-in, minutes on
@@ -118,6 +119,7 @@ PRESETS: dict[str, EdgeConfig] = {
     "tiny": _SMALL.replace(
         input=64, steps=60, batch=4, nominal=4, lr=0.01, warmup=0.05, ema=0.8,
         data={"world": "cutouts", "train": 32, "val": 4, "test": 6, "size": 64},
+        augment={"translate": 0.0, "scale": 0.0},
     ),
     "small": _SMALL,
     "paper": _PAPER,
