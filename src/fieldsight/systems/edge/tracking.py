@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from fieldsight.data.detection.sample import Detections
 from fieldsight.errors import ConfigError
-from fieldsight.nn.detection.boxes import iou_matrix
 
 Floats = NDArray[np.float64]
 Whole = NDArray[np.int64]
@@ -168,6 +167,8 @@ class Tracker:
     ) -> None:
         """Give boxes to tracks so that the sum of their IoUs is largest, none below ``least``; writes into ``of``."""
         from scipy.optimize import linear_sum_assignment
+
+        from fieldsight.nn.detection.boxes import iou_matrix  # brings torch, which looking at a page does without
 
         if not len(which) or not len(boxes):
             return
