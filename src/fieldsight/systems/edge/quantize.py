@@ -44,11 +44,11 @@ from fieldsight.systems.edge.quant.measure import (
     score_of,
     traced_of,
 )
-from fieldsight.systems.edge.quant.mixed import by_output, fewest_in_float
+from fieldsight.systems.edge.quant.mixed import Mixed, by_output, fewest_in_float
 from fieldsight.systems.edge.quant.onnx_graph import import_onnx
 from fieldsight.systems.edge.quant.photos import Photos, gather_photos
 from fieldsight.systems.edge.quant.qdq import fused_operators, write_qdq
-from fieldsight.systems.edge.quant.sensitivity import Mixed, Sensitivity, sensitivities, sqnr
+from fieldsight.systems.edge.quant.sensitivity import Sensitivity, sensitivities, sqnr
 from fieldsight.systems.edge.quant.tape import Traced
 
 #: ONNX operator set of the files.
@@ -364,7 +364,7 @@ def sensitivity_table(order: Sequence[Sensitivity], scales: Scales, plan: Plan) 
     ]  # fmt: skip
     told = {
         "scheme": scales.scheme.to_dict(), "error": "of the network's output, relative, over its channels",
-        "sqnr": "of the network's output, mean of its channels' decibels",
+        "sqnr": "of the network's output, by the mean of its channels' relative noise",
     }  # fmt: skip
     return Table(columns, rows, "What each layer loses when it alone is in 8 bits", told)
 

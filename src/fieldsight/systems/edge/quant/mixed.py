@@ -9,7 +9,9 @@ result is measured as a whole; no layer of it can be left out, which does not pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -17,11 +19,41 @@ from torch import Tensor, nn
 from fieldsight import progress
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.edge.quant.fake import Scales, simulate
-from fieldsight.systems.edge.quant.sensitivity import Mixed, Score, Sensitivity, Step
-from fieldsight.systems.edge.quant.tape import Traced, outputs_of
+from fieldsight.systems.edge.quant.sensitivity import BEST_SQNR, NoiseMeter, Score, Sensitivity
+from fieldsight.systems.edge.quant.tape import Traced
 
 #: Networks that are measured to put kept layers back into 8 bits, at the most.
 TRIES = 32
+
+
+@dataclass(frozen=True)
+class Step:
+    """One network that the search tried: layers in float, its metric, and whether it was kept."""
+
+    kept_float: tuple[str, ...]
+    score: float
+    taken: bool
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A network of mixed precision.
+
+    Attributes:
+        kept_float: layers in float beside those that the scheme leaves in float.
+        score: its metric.
+        float_score: the metric of the float network.
+        within: whether the loss is within the budget.
+        share: share of all convolutions' parameters that is in 8 bits.
+        steps: every network that was scored, in order.
+    """
+
+    kept_float: tuple[str, ...]
+    score: float
+    float_score: float
+    within: bool
+    share: float
+    steps: tuple[Step, ...]
 
 
 def fewest_in_float(
@@ -128,9 +160,8 @@ def _without_needless(trial: _Trial, kept: list[str], tries: int) -> list[str]:
 def by_output(traced: Traced, batches: Iterable[Tensor]) -> Score:
     """A score without truth: minus the relative error of the output, 0 for the float network.
 
-    The error is ``sqrt(mean_c sum (y - y')^2 / sum y^2)`` over the output's channels c: boxes in pixels and scores in
-    0-1 count alike, and a layer that ruins one channel is seen however exact the others are. (A mean of decibels would
-    hide it: channels that a layer does not reach have no noise at all.)
+    The error is ``sqrt(mean_c sum (y - y')^2 / sum y^2)`` over the output's channels c, that is
+    ``10^(-SQNR / 20)`` of :class:`~.sensitivity.NoiseMeter`.
 
     Args:
         traced: the network.
@@ -143,21 +174,14 @@ def by_output(traced: Traced, batches: Iterable[Tensor]) -> Score:
     if not pictures:
         raise DataError("The error of an output needs at least one batch of pictures.")
     with torch.no_grad():
-        references = [outputs_of(traced.network(batch)) for batch in pictures]
+        references = [traced.network(batch) for batch in pictures]
 
     def score(network: nn.Module) -> float:
-        signal = noise = torch.zeros(())
+        meter = NoiseMeter()
         with torch.no_grad():
             for batch, reference in zip(pictures, references, strict=True):
-                found = outputs_of(network(batch))
-                signal = signal + _by_channel(reference)
-                noise = noise + _by_channel([a - b for a, b in zip(reference, found, strict=True)])
-        met = signal > 0
-        return -float((noise[met] / signal[met]).mean().sqrt()) if bool(met.any()) else 0.0
+                meter.update(reference, network(batch))
+        value = meter.value()
+        return 0.0 if math.isnan(value) or value >= BEST_SQNR else -(10 ** (-value / 20))
 
     return score
-
-
-def _by_channel(outputs: Sequence[Tensor]) -> Tensor:
-    """Sums of squares of each channel (second axis) of each output."""
-    return torch.cat([t.double().square().flatten(2).sum((0, 2)) for t in outputs])

@@ -1,9 +1,9 @@
-"""Which layers suffer from 8 bits, and which to keep in float to stay within a budget."""
+"""Which layers suffer from 8 bits: each quantised alone."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from fieldsight import progress
-from fieldsight.errors import ConfigError, DataError
+from fieldsight.errors import DataError
 from fieldsight.systems.edge.quant.fake import Scales, simulate
 from fieldsight.systems.edge.quant.tape import Traced, outputs_of
 
@@ -43,41 +43,12 @@ class Sensitivity:
     parameters: int
 
 
-@dataclass(frozen=True)
-class Step:
-    """One network that the search tried: layers in float, its metric, and whether it was kept."""
-
-    kept_float: tuple[str, ...]
-    score: float
-    taken: bool
-
-
-@dataclass(frozen=True)
-class Mixed:
-    """A network of mixed precision.
-
-    Attributes:
-        kept_float: layers in float beside those that the scheme leaves in float.
-        score: its metric.
-        float_score: the metric of the float network.
-        within: whether the loss is within the budget.
-        share: share of all convolutions' parameters that is in 8 bits.
-        steps: every network that was scored, in order.
-    """
-
-    kept_float: tuple[str, ...]
-    score: float
-    float_score: float
-    within: bool
-    share: float
-    steps: tuple[Step, ...]
-
-
 class NoiseMeter:
-    """Signal to quantisation noise over batches, by channel: one of large numbers does not hide the others.
+    """Signal to quantisation noise over batches; channels weigh alike, so boxes in pixels do not hide scores in 0-1.
 
-    ``10 log10(sum y^2 / sum (y - y')^2)`` for each channel (second axis) of each output over all batches, then the
-    mean over channels; boxes in pixels and scores in 0-1 thus count alike. Channels that are 0 throughout are left out.
+    ``-10 log10 mean_c(sum (y - y')^2 / sum y^2)`` over the channels c (second axis) of each output and all batches: a
+    channel that is ruined shows however exact the others are, which a mean of the channels' decibels would hide.
+    Channels that are 0 throughout are left out.
     """
 
     def __init__(self) -> None:
@@ -106,8 +77,8 @@ class NoiseMeter:
         met = signal > 0
         if not bool(met.any()):
             return math.nan
-        ratio = signal[met] / noise[met].clamp_min(1e-300)
-        return float((10 * ratio.log10()).clamp_max(BEST_SQNR).mean())
+        share = float((noise[met] / signal[met]).mean())
+        return min(BEST_SQNR, -10 * math.log10(max(share, 1e-300)))
 
 
 def _by_channel(values: Tensor) -> Tensor:
@@ -166,63 +137,3 @@ def _weight_sqnr(conv: nn.Conv2d, scales: Scales) -> float:
     back = quantize_weight(conv.weight, found) * found.view(-1, 1, 1, 1)
     flat = conv.weight.detach().reshape(1, 1, -1)
     return sqnr(flat, back.reshape(1, 1, -1))
-
-
-def mixed_precision(
-    traced: Traced,
-    scales: Scales,
-    order: Sequence[Sensitivity],
-    score: Score,
-    budget: float,
-    most: int | None = None,
-) -> Mixed:
-    """Keep as few layers as possible in float, so that the metric loses no more than a budget.
-
-    Greedy: all layers of the scheme are quantised; while the loss exceeds the budget, the most sensitive layer left is
-    kept in float. Then each of these is tried in 8 bits once more, the largest first, since sensitivities do not add
-    up.
-
-    Args:
-        traced: the network.
-        scales: its scales.
-        order: see :func:`sensitivities`.
-        score: the metric, more is better.
-        budget: largest loss of the metric, in its unit, e.g. 0.01 of mAP50-95.
-        most: at most so many layers are kept in float.
-
-    Returns:
-        The network found; ``within`` says whether the budget was met.
-
-    Raises:
-        ConfigError: a budget below 0, or sensitivities that lack a layer.
-    """
-    layers = traced.graph.quantised_layers(scales.scheme)
-    ranked = [entry.layer for entry in order if entry.layer in layers]
-    if not budget >= 0:
-        raise ConfigError(f"budget: a loss of the metric, 0 or more; got {budget!r}.")
-    if set(ranked) != set(layers):
-        raise ConfigError("order: sensitivities of this network's layers, all of them; see sensitivities().")
-    sizes = {entry.layer: entry.parameters for entry in order}
-    steps: list[Step] = []
-
-    def scored(kept: Sequence[str], wanted: float) -> bool:
-        network = simulate(traced, scales, [name for name in layers if name not in kept])
-        value = float(score(network))
-        steps.append(Step(tuple(kept), value, value >= wanted))
-        return value >= wanted
-
-    with torch.no_grad():
-        best = float(score(traced.network))
-        kept: list[str] = []
-        limit = len(ranked) if most is None else min(most, len(ranked))
-        while not scored(kept, best - budget) and len(kept) < limit:
-            kept.append(ranked[len(kept)])
-        reached = steps[-1]
-        # the last one kept is what met the budget
-        for name in sorted(kept[:-1], key=lambda n: -sizes[n]) if reached.taken else ():
-            without = [n for n in kept if n != name]
-            if scored(without, best - budget):
-                kept, reached = without, steps[-1]
-    total = sum(sizes.values())
-    share = sum(sizes[name] for name in layers if name not in kept) / total
-    return Mixed(tuple(kept), reached.score, best, reached.taken, share, tuple(steps))
