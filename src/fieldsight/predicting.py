@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -120,7 +121,7 @@ def predict(
     if single:
         kept = outcomes[0].prediction
         assert kept is not None
-        return kept
+        return _written(kept, outcomes[0].files)
     return Results(outcomes, model.conclude(outcomes, out) if out is not None and action is None else ())
 
 
@@ -160,6 +161,12 @@ def _each(
             continue
         files = tuple(prediction.save(out, item.stem)) if out is not None else ()
         yield Outcome(item.name, prediction.to_dict(), files, prediction=prediction if keep else None)
+
+
+def _written(prediction: Any, files: tuple[Path, ...]) -> Any:
+    """The prediction with the files it was written to, where it has a field for them."""
+    own = getattr(prediction, "__dataclass_fields__", {})
+    return dataclasses.replace(prediction, files=files) if "files" in own else prediction
 
 
 def _is_folder(inputs: Any) -> bool:

@@ -36,7 +36,18 @@ Picture = NDArray[np.uint8]
 
 
 class Prediction(ABC):
-    """Base of all predictions."""
+    """Base of all predictions.
+
+    Attributes:
+        files: where it was written, if it was; a field of those whose verb writes by itself.
+    """
+
+    files: tuple[Path, ...] = ()
+
+    @property
+    def saved(self) -> bool:
+        """True where it was written already."""
+        return bool(self.files)
 
     @abstractmethod
     def save(self, folder: str | Path, stem: str | Path = "prediction") -> list[Path]:

@@ -80,6 +80,7 @@ def _flags(spec: System, verb: Verb) -> list[Flag]:
 
 def _run(spec: System, verb: Verb, given: dict[str, Any]) -> int:
     from fieldsight import predicting
+    from fieldsight.predictions import Prediction
 
     options_class: type[Config] = registry.load(verb.options)
     house = _take(given, options_class)
@@ -115,7 +116,9 @@ def _run(spec: System, verb: Verb, given: dict[str, Any]) -> int:
             spec, verb.name, model, single, out=out, strict=bool(house.get("strict")),
             config_file=house.get("config"), **asked,
         )  # fmt: skip
-        if out is not None and hasattr(result, "save") and not getattr(result, "saved", False):
+        if out is not None and isinstance(result, Prediction) and result.saved:
+            result = _Saved(result, result.files)
+        elif out is not None and hasattr(result, "save") and not getattr(result, "saved", False):
             result = _Saved(result, result.save(out))
     _print(result, bool(house.get("json")), out)
     return int(getattr(result, "exit_code", 0))

@@ -314,7 +314,7 @@ def test_explanations_tell_weights_choice_and_neighbours(
     told = json.loads(capsys.readouterr().out)
     told = told["results"][0] if "results" in told else told
     assert told["weights"] == found.to_dict()["weights"]
-    assert {p.suffix for p in (tmp_path / "out").iterdir()} == {".png", ".json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"one_route.png", "one_route.json"}, "written once"
 
 
 def test_attention_lies_on_the_picture_it_is_of(monkeypatch: pytest.MonkeyPatch) -> None:

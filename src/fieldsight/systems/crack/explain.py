@@ -50,6 +50,7 @@ class Explanation(Prediction):
         chosen: names of the experts that are mixed.
         nearest: training photos that look most alike to the gate, with their out-of-fold scores.
         facts: entropy of the weights, the set of experts that holds the best one.
+        files: where it was written, if it was.
     """
 
     picture: Picture
@@ -59,8 +60,9 @@ class Explanation(Prediction):
     chosen: tuple[str, ...]
     nearest: Table
     facts: Mapping[str, Any] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
 
-    def save(self, folder: str | Path, stem: str | Path = "route") -> list[Path]:
+    def save(self, folder: str | Path, stem: str | Path = "photo") -> list[Path]:
         """Write the drawing as PNG and the rest as JSON."""
         base = Path(folder) / stem
         return [

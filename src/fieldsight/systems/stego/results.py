@@ -132,11 +132,6 @@ class Revealed(Prediction):
     facts: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
-    @property
-    def saved(self) -> bool:
-        """True where it was written already."""
-        return bool(self.files)
-
     def save(self, folder: str | Path, stem: str | Path = "secret") -> list[Path]:
         """Write the picture as PNG, or the file, below ``folder``; or exactly ``folder`` where it names a file.
 
