@@ -43,7 +43,7 @@ def precisions(record: dict[str, Any]) -> str:
     lost = 100 * (n["INT8"][LOW]["mAP50-95"] - n["FP32"][LOW]["mAP50-95"])
     shift = percent([v["shift"][LOW]["mAP50-95"] for v in seeds])
     note = (
-        f"Percent, mean over {len(record['seeds'])} seeds: scale `p` at 160 pixels, trained for 1,500 steps "
+        f"Percent, mean over {len(record['seeds'])} seeds: scale `p` at 160 pixels, trained for {one['steps']:,} steps "
         f"({mean(v['minutes'] for v in seeds):.1f} minutes), measured on {one['photos']} held-out drawn frames each. "
         "*Against FP32*: points of mAP50-95 at a confidence of 0.001, 95 % bootstrap over seeds. FP16 and INT8 are "
         f"ONNX files; INT8 is also simulated. Scale `n` on seed {record['size_n']['seed']} has "
@@ -70,8 +70,8 @@ def factors(record: dict[str, Any]) -> str:
         rows.append([name, percent(cells[f"mAP50-95 {LOW}"]), percent(cells[f"mAP50 {LOW}"]),
                      percent(cells[f"mAP50 {PAPER}"]), f"{100 * mean(gap):+.1f}" if gap else ""])  # fmt: skip
     note = (
-        "Percent, mean over seeds, simulated INT8. *Good*: 300 training frames, percentile 99.95, a scale a channel, "
-        "head in float. *Bad*: 8 frames at 15 % of their brightness, min-max, a scale a layer, head in 8 bits. "
+        "Percent, mean over seeds, simulated INT8. *Good*: 300 training frames, least squared error, a scale a "
+        "channel, head in float. *Bad*: 8 frames at 15 % of their brightness, min-max, a scale a layer, head in 8 bits. "
         f"{made(record)}"
     )
     return table(["setting", "mAP50-95", "mAP50", "at 0.5: mAP50", "points against FP32"], rows, note)

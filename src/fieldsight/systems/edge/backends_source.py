@@ -103,7 +103,7 @@ class Source:
             yield torch.from_numpy(arrays[self.model.input_names[0]])
 
     def write_int8(self, path: Path) -> tuple[str, ...]:
-        """Write INT8 for ONNX Runtime: percentile 99.95, weights by channel, head in float, activations uint8.
+        """Write INT8 for ONNX Runtime: least squared error, weights by channel, head in float, activations uint8.
 
         With pairs behind every convolution (``onnxruntime``) it computes in integers; ``fused`` leaves its convolutions
         in float and is slower than FP32. Activation functions are one operator of ONNX Runtime's own, as it makes them

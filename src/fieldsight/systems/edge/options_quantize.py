@@ -18,7 +18,7 @@ class QuantizeOptions(Config):
         None, "folder of pictures to calibrate with, instead of the training split", web=False
     )
     pictures: int = setting(300, "calibration pictures at the most", ge=1, le=100_000)
-    observer: Observer = setting("percentile", "how the range of activations is taken from calibration pictures")
+    observer: Observer = setting("mse", "how the range of activations is taken from calibration pictures")
     percentile: float = setting(99.95, "share of values inside the range, for the observer percentile", ge=90, lt=100)
     per_channel: bool = setting(True, "a scale for each output channel of the weights, or one for each layer")
     activations: Literal["symmetric", "affine"] = setting("symmetric", "zero in the middle of the range, or anywhere")

@@ -44,10 +44,13 @@ DARK_PICTURES, DARK_SHARE = 8, 0.15
 #: Settings that are changed one by one, good and bad, and what the scheme calls them.
 FACTORS: dict[str, tuple[str, str]] = {
     "pictures": ("training", "dark"),
-    "observer": ("percentile", "minmax"),
+    "observer": ("mse", "minmax"),
     "weights": ("channel", "tensor"),
     "head": ("float", "int8"),
 }
+
+#: Other observers, with all else good: TensorRT's, and the percentile (99.95) that is often recommended.
+OBSERVERS = ("entropy", "percentile")
 
 Source = Callable[[], Picture]
 
@@ -176,8 +179,8 @@ def factor_table(
 ) -> Table:
     """What calibration pictures, observer, channels and head matter each, in simulated INT8.
 
-    Ten settings: the good one; each of :data:`FACTORS` made bad alone; the bad one (8 pictures at 15 % of their
-    brightness, min-max, one scale a layer, head in 8 bits); each mended alone.
+    Twelve settings: the good one; each of :data:`FACTORS` made bad alone, and :data:`OBSERVERS`; the bad one (8
+    pictures at 15 % of their brightness, min-max, one scale a layer, head in 8 bits); each mended alone.
 
     Args:
         model: the original.
@@ -217,11 +220,14 @@ def factor_table(
 
 
 def _settings() -> Iterator[tuple[str, dict[str, str]]]:
+    good = {name: values[0] for name, values in FACTORS.items()}
     for level, start in enumerate(("good", "bad")):
         same = {name: values[level] for name, values in FACTORS.items()}
         yield start, same
         for name, values in FACTORS.items():
             yield f"{start}, but {name} {values[1 - level]}", {**same, name: values[1 - level]}
+        for observer in OBSERVERS if same == good else ():
+            yield f"{start}, but observer {observer}", {**same, "observer": observer}
 
 
 def darkened(picture: Source, share: float = DARK_SHARE) -> Source:
