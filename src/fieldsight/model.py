@@ -82,6 +82,15 @@ class Model(ABC):
         """The untrained networks of a config; weights are drawn from torch's random numbers."""
         return {}
 
+    @classmethod
+    def from_file(cls, path: Path) -> Model:
+        """A model out of one file of other tools, in systems that take such.
+
+        Raises:
+            ModelFileError: this system takes none, or not this file.
+        """
+        raise ModelFileError(_stranger(registry.get(cls.system), path))
+
     def graph(self) -> nn.Module:
         """The part that is exported: tensors in the order of ``input_names`` to a tuple of ``output_names``."""
         raise ConfigError(f"The system '{self.system}' has no network to run or export.")
@@ -295,7 +304,8 @@ def load(system: str, source: str | Path | None = None, device: str = "auto") ->
 
     Args:
         system: a system id, e.g. ``"sem"``.
-        source: None for the default; a shipped model's name; a run folder; a model folder.
+        source: None for the default; a shipped model's name; a run folder; a model folder; a file, where the system
+            takes models of others.
         device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
 
     Raises:
@@ -311,6 +321,10 @@ def load(system: str, source: str | Path | None = None, device: str = "auto") ->
             )
         presets = spec.load(spec.presets)
         return cls(next(iter(presets.values())))
+    if source is not None and str(source) not in spec.defaults and Path(source).is_file():
+        foreign = cls.from_file(Path(source))
+        foreign.source = str(source)
+        return foreign.to(device) if foreign.networks else foreign
     folder = _find(spec, source)
     model = _read(spec, cls, folder)
     model.source = folder.name if source is None or str(source) in spec.defaults else str(source)
@@ -341,8 +355,12 @@ def _find(spec: System, source: str | Path | None) -> Path:
         raise ModelFileError(
             f"The run '{path}' has no model yet. Finish it: fieldsight {spec.id} train --resume {path}"
         )
+    raise ModelFileError(_stranger(spec, source))
+
+
+def _stranger(spec: System, source: str | Path) -> str:
     shipped_names = f" Shipped with fieldsight: {', '.join(spec.defaults)}." if spec.defaults else ""
-    raise ModelFileError(f"'{source}' is no model folder, no run folder and no shipped model.{shipped_names}")
+    return f"'{source}' is no model folder, no run folder and no shipped model.{shipped_names}"
 
 
 def _read(spec: System, cls: type[Model], folder: Path) -> Model:

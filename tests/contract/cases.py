@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -272,32 +272,28 @@ def _stego_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
     return _rows(evaluate_pairs(lambda pair: run_pair(model, pair), _stego_pairs(6))[0])
 
 
-# ------------------------------------------------------------------------------------------------ crack
+# --------------------------------------------------------------------------------- photos with their truth
 
 
-def _crack_photos(count: int, size: int = 64) -> list[Any]:
-    """Drawn photos with their masks."""
-    from fieldsight.systems.crack.world import draw_set
-
-    return draw_set({"test": count}, size=size, seed=7, empty=0.0)
-
-
-def _crack_inputs(folder: Path) -> list[Any]:
-    photos = [sample.image() for sample in _crack_photos(3)]
+def _photo_inputs(folder: Path, samples: Sequence[Any]) -> list[Any]:
+    """Three photos as files: as drawn, of odd size, upside down."""
+    photos = [sample.image() for sample in samples]
     return [
         write_image(folder / f"{n}.png", photo)
         for n, photo in enumerate((photos[0], photos[1][:50, :61], np.ascontiguousarray(photos[2][::-1])))
     ]
 
 
-def _crack_bad(folder: Path) -> Path:
+def _photo_bad(folder: Path, sample: Any) -> Path:
+    """The first bytes of a photo."""
     path = folder / "broken.png"
-    path.write_bytes(write_image(folder / "whole.png", _crack_photos(1)[0].image()).read_bytes()[:400])
+    path.write_bytes(write_image(folder / "whole.png", sample.image()).read_bytes()[:400])
     return path
 
 
-def _crack_pictures(folder: Path) -> dict[str, Any]:
-    photo = _crack_photos(1)[0].image()
+def _photo_pictures(folder: Path, sample: Any) -> dict[str, Any]:
+    """A photo in every form."""
+    photo = sample.image()
     rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
     return {
         "path": write_image(folder / "p.png", photo),
@@ -309,6 +305,28 @@ def _crack_pictures(folder: Path) -> dict[str, Any]:
         "npy": write_image(folder / "p.npy", photo),
         "odd size": write_image(folder / "odd.png", photo[:47, :61]),
     }
+
+
+# ------------------------------------------------------------------------------------------------ crack
+
+
+def _crack_photos(count: int, size: int = 64) -> list[Any]:
+    """Drawn photos with their masks."""
+    from fieldsight.systems.crack.world import draw_set
+
+    return draw_set({"test": count}, size=size, seed=7, empty=0.0)
+
+
+def _crack_inputs(folder: Path) -> list[Any]:
+    return _photo_inputs(folder, _crack_photos(3))
+
+
+def _crack_bad(folder: Path) -> Path:
+    return _photo_bad(folder, _crack_photos(1)[0])
+
+
+def _crack_pictures(folder: Path) -> dict[str, Any]:
+    return _photo_pictures(folder, _crack_photos(1)[0])
 
 
 def _crack_corruptions(folder: Path) -> dict[str, str]:
@@ -371,32 +389,15 @@ def _edge_samples(count: int, size: int = 64) -> list[Any]:
 
 
 def _edge_inputs(folder: Path) -> list[Any]:
-    photos = [sample.image() for sample in _edge_samples(3)]
-    return [
-        write_image(folder / f"{n}.png", photo)
-        for n, photo in enumerate((photos[0], photos[1][:50, :61], np.ascontiguousarray(photos[2][::-1])))
-    ]
+    return _photo_inputs(folder, _edge_samples(3))
 
 
 def _edge_bad(folder: Path) -> Path:
-    path = folder / "broken.png"
-    path.write_bytes(write_image(folder / "whole.png", _edge_samples(1)[0].image()).read_bytes()[:400])
-    return path
+    return _photo_bad(folder, _edge_samples(1)[0])
 
 
 def _edge_pictures(folder: Path) -> dict[str, Any]:
-    photo = _edge_samples(1)[0].image()
-    rgba = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
-    return {
-        "path": write_image(folder / "p.png", photo),
-        "array": photo,
-        "float": photo.astype(np.float32) / 255,
-        "rgba": write_image(folder / "rgba.png", rgba),
-        "16 bit": write_image(folder / "deep.png", photo.astype(np.uint16) * 257),
-        "tiff": write_image(folder / "p.tif", photo),
-        "npy": write_image(folder / "p.npy", photo),
-        "odd size": write_image(folder / "odd.png", photo[:47, :61]),
-    }
+    return _photo_pictures(folder, _edge_samples(1)[0])
 
 
 def _edge_corruptions(folder: Path) -> dict[str, str]:

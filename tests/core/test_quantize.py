@@ -343,7 +343,7 @@ def test_a_network_that_int8_ruins_keeps_its_normalisation_in_floating_point(
     model: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: str
 ) -> None:
     tried: list[bool] = []
-    quantiser, write = {"openvino": ("_nncf", export_openvino_int8), "onnx": ("_qdq", export_onnx_int8)}[format]
+    quantiser, write = {"openvino": ("nncf_int8", export_openvino_int8), "onnx": ("_qdq", export_onnx_int8)}[format]
     real, judge = getattr(quantize, quantiser), quantize.check_useful
 
     def spied(*given: Any) -> Any:

@@ -7,16 +7,13 @@ import csv
 import dataclasses
 import io
 import json
-import shutil
-import threading
 import zipfile
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
+import standin
 import torch
 import torch.nn.functional as F
 from hostile import bomb
@@ -29,12 +26,8 @@ import fieldsight
 from fieldsight import registry
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.report.html import Report
-from fieldsight.studio.context import PageContext
-from fieldsight.studio.jobs import Jobs
-from fieldsight.studio.models import Choice, Models
 from fieldsight.studio.pages import draw_page
-from fieldsight.studio.results import Shelf
-from fieldsight.studio.tab import _fill, _run
+from fieldsight.studio.tab import _fill
 from fieldsight.systems.crack import studio, studio_again, studio_desk, studio_scenes
 from fieldsight.systems.crack import studio_view as view
 from fieldsight.systems.crack.config import PRESETS
@@ -65,55 +58,16 @@ def standing_in() -> CrackModel:
     return model
 
 
-class One(Models):
-    """A Studio with one model."""
-
-    def __init__(self, runs: Path, model: CrackModel) -> None:
-        super().__init__(runs)
-        self.model, self.lock = model, threading.RLock()
-
-    def choices(self, spec: Any) -> list[Choice]:
-        return [Choice("standin", "stand-in", self.runs, None)]
-
-    def load(self, spec: Any, name: str | None = None) -> tuple[Any, threading.RLock]:
-        return self.model, self.lock
-
-    def card(self, spec: Any, name: str | None) -> str:
-        return "no card"
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """A drawn page: its context, its tab, and what happens in it by name."""
-
-    context: PageContext
-    tab: Any
-    happens: dict[str, Callable[..., Any]]
-    html: list[str]
-
-    def upload(self, sent: Path, *names: str) -> list[str]:
-        return [str(shutil.copyfile(sent / n, self.context.uploads / n)) for n in names]
-
-    def press(self, **values: Any) -> dict[str, Any]:
-        """Press the button; updates by the name of the right half's component."""
-        left, right = self.tab.left, self.tab.right
-        given = {left.inputs[n] if n in left.inputs else self.tab.field(n): v for n, v in values.items()}
-        plain = {f.component: f.plan.value for f in left.fields} | {left.model: "standin"}
-        told = _run(self.context, self.tab, plain | given, "me", lambda *a, **k: None)
-        names = {id(getattr(right, f.name)): f.name for f in dataclasses.fields(right)}
-        return {names[id(c)]: u for c, u in told.items()}
+class Page(standin.Page):
+    """crack's page."""
 
     def found(self, key: str, number: int = 0) -> CrackMap:
-        shown = self.context.shelf.get(key)
-        assert shown is not None
-        prediction = shown.views[number].prediction
+        prediction = self.shown(key).views[number].prediction
         assert isinstance(prediction, CrackMap)
         return prediction
 
     def files(self, key: str) -> dict[str, Path]:
-        shown = self.context.shelf.get(key)
-        assert shown is not None
-        return {p.name: p for p in shown.files}
+        return {p.name: p for p in self.shown(key).files}
 
 
 def wall(lines: int = 2, shape: tuple[int, int] = (160, 224)) -> np.ndarray:
@@ -149,19 +103,9 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, model: CrackModel) -> Page:
-    folder = tmp_path_factory.mktemp("crack")
-    (folder / "uploads").mkdir()
-    spec = registry.get("crack")
-    context = PageContext(spec, folder / "runs", folder, One(folder / "runs", model), Jobs(), Shelf(folder / "results"))
-    kept: list[Any] = []
-    real = PageContext.tab
-    with pytest.MonkeyPatch.context() as patch, gr.Blocks() as blocks:
-        patch.setattr(PageContext, "tab", lambda *a, **k: kept.append((a[0], real(*a, **k))) or kept[-1][1])
-        draw_page(context)
-    happens = {f.fn.__name__: f.fn for f in blocks.fns.values() if f.fn is not None}
-    html = [str(b.value) for b in blocks.blocks.values() if isinstance(b, gr.HTML)]
-    ((own, tab),) = kept
-    return Page(own, tab, happens, html)
+    context = standin.context_in(tmp_path_factory.mktemp("crack"), registry.get("crack"), model)
+    page: Page = standin.draw(context, draw_page, Page)
+    return page
 
 
 @pytest.fixture
@@ -335,14 +279,10 @@ def test_files_follow_what_is_shown(page: Page, result: str) -> None:
 
 
 def test_two_changes_at_once_are_both_kept(page: Page, result: str) -> None:
-    threads = [
-        threading.Thread(target=page.happens["moved"], args=(result, 0, 0.8, "Cracks", 12)),
-        threading.Thread(target=page.happens["scaled"], args=(result, 0, "3", 1.0, "Cracks")),
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    standin.at_once(
+        lambda: page.happens["moved"](result, 0, 0.8, "Cracks", 12),
+        lambda: page.happens["scaled"](result, 0, "3", 1.0, "Cracks"),
+    )
     assert page.found(result).facts["threshold"] == 0.8
     assert page.found(result).facts["scale_mm"] == 3
 
@@ -529,7 +469,7 @@ def test_why_these_experts(page: Page, model: CrackModel, sent: Path, result: st
 
 def test_one_expert_leaves_nothing_to_explain(page: Page, result: str, monkeypatch: pytest.MonkeyPatch) -> None:
     models = page.context.models
-    assert isinstance(models, One)
+    assert isinstance(models, standin.One)
     gate = models.model.networks
     monkeypatch.setattr(models.model, "networks", {k: v for k, v in gate.items() if k != "gate"})
     words, picture, alike = page.happens["asked"](result, 0)
@@ -576,13 +516,7 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "words"), BAD.items())
 def test_hostile_uploads_get_a_sentence(page: Page, sent: Path, name: str, words: str) -> None:
-    updates = page.press(image=page.upload(sent, name))
-    text = str(updates["head"])
-    assert "fs-error" in text
-    assert name in text
-    assert words in text
-    assert "Traceback" not in text
-    assert str(page.context.scratch) not in text
+    updates = standin.refused(page, sent, name, words)
     assert opened(page, updates["key"], updates.get("which", {}).get("value"))["all"]["visible"] is False
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import math
 import re
-import shutil
 import sys
-import threading
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gradio as gr
 import numpy as np
 import pytest
+import standin
 import torch
 from hostile import bomb
 from hypothesis import given, settings
@@ -31,12 +30,8 @@ from fieldsight.data.detection.sample import Detections
 from fieldsight.data.video import Video, write_video
 from fieldsight.errors import DataError
 from fieldsight.report.html import Report
-from fieldsight.studio.context import PageContext
-from fieldsight.studio.jobs import Jobs
-from fieldsight.studio.models import Choice, Models
 from fieldsight.studio.pages import draw_page
-from fieldsight.studio.results import Shelf
-from fieldsight.studio.tab import _fill, _run
+from fieldsight.studio.tab import _fill
 from fieldsight.systems.edge import studio, studio_choose, studio_plot, studio_scenes
 from fieldsight.systems.edge import studio_view as view
 from fieldsight.systems.edge.config import PRESETS
@@ -76,54 +71,16 @@ def standing_in() -> EdgeModel:
     return model
 
 
-class One(Models):
-    """A Studio with one model."""
-
-    def __init__(self, runs: Path, model: EdgeModel) -> None:
-        super().__init__(runs)
-        self.model, self.lock = model, threading.RLock()
-
-    def choices(self, spec: Any) -> list[Choice]:
-        return [Choice("standin", "stand-in", self.runs, None)]
-
-    def load(self, spec: Any, name: str | None = None) -> tuple[Any, threading.RLock]:
-        return self.model, self.lock
-
-    def card(self, spec: Any, name: str | None) -> str:
-        return "no card"
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """A drawn page: its context, its tab, and what happens in it by name."""
-
-    context: PageContext
-    tab: Any
-    blocks: Any
-    happens: dict[str, Callable[..., Any]]
-
-    def upload(self, sent: Path, *names: str) -> list[str]:
-        return [str(shutil.copyfile(sent / n, self.context.uploads / n)) for n in names]
-
-    def press(self, **values: Any) -> dict[str, Any]:
-        """Press the button; updates by the name of the right half's component."""
-        left, right = self.tab.left, self.tab.right
-        given = {left.inputs[n] if n in left.inputs else self.tab.field(n): v for n, v in values.items()}
-        plain = {f.component: f.plan.value for f in left.fields} | {left.model: "standin"}
-        told = _run(self.context, self.tab, plain | given, "me", lambda *a, **k: None)
-        names = {id(getattr(right, f.name)): f.name for f in dataclasses.fields(right)}
-        return {names[id(c)]: u for c, u in told.items()}
+class Page(standin.Page):
+    """edge's page."""
 
     def one(self, key: str, number: int = 0) -> Sifted:
-        shown = self.context.shelf.get(key)
-        assert shown is not None
-        found = shown.views[number].prediction
+        found = self.shown(key).views[number].prediction
         assert isinstance(found, Sifted)
         return found
 
     def files(self, key: str) -> dict[str, Path]:
-        shown = self.context.shelf.get(key)
-        assert shown is not None
+        shown = self.shown(key)
         return {p.relative_to(shown.folder / "files").as_posix(): p for p in shown.files}
 
 
@@ -158,19 +115,8 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, model: EdgeModel) -> Page:
-    folder = tmp_path_factory.mktemp("edge")
-    (folder / "uploads").mkdir()
-    context = PageContext(
-        edge(), folder / "runs", folder, One(folder / "runs", model), Jobs(), Shelf(folder / "results")
-    )
-    kept: list[Any] = []
-    real = PageContext.tab
-    with pytest.MonkeyPatch.context() as patch, gr.Blocks() as blocks:
-        patch.setattr(PageContext, "tab", lambda *a, **k: kept.append((a[0], real(*a, **k))) or kept[-1][1])
-        draw_page(context)
-    happens = {f.fn.__name__: f.fn for f in blocks.fns.values() if f.fn is not None}
-    ((own, tab),) = kept
-    return Page(own, tab, blocks, happens)
+    page: Page = standin.draw(standin.context_in(tmp_path_factory.mktemp("edge"), edge(), model), draw_page, Page)
+    return page
 
 
 @pytest.fixture
@@ -417,14 +363,12 @@ def test_several_photos_share_the_slider(page: Page, sent: Path) -> None:
 
 def test_two_changes_at_once_leave_one_state(page: Page, result: str) -> None:
     listed = opened(page, result)["listed"]
-    threads = [
-        threading.Thread(target=lambda c=c: (moved(page, result, c, listed[:3]), page.happens["written"](result, 0)))
-        for c in (0.1, 0.2, 0.4, 0.7)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+    def change(conf: float) -> None:
+        moved(page, result, conf, listed[:3])
+        page.happens["written"](result, 0)
+
+    standin.at_once(*(functools.partial(change, conf) for conf in (0.1, 0.2, 0.4, 0.7)))
     told = json.loads(page.files(result)["yard.json"].read_text())
     assert told["conf"] == page.one(result).conf
     assert told["found"] == len(page.one(result).seen.found)
@@ -498,13 +442,7 @@ BAD = {
 
 @pytest.mark.parametrize(("name", "words"), BAD.items())
 def test_hostile_uploads_get_a_sentence(page: Page, sent: Path, name: str, words: str) -> None:
-    updates = page.press(image=page.upload(sent, name))
-    text = str(updates["head"])
-    assert "fs-error" in text
-    assert name in text
-    assert words in text
-    assert "Traceback" not in text
-    assert str(page.context.scratch) not in text
+    updates = standin.refused(page, sent, name, words)
     assert opened(page, updates["key"], updates.get("which", {}).get("value"))["all"]["visible"] is False
 
 
@@ -519,7 +457,7 @@ def test_no_event_of_the_page_is_an_endpoint(page: Page) -> None:
 
 
 def test_the_page_names_no_other_host(page: Page) -> None:
-    texts = [str(b.value) for b in page.blocks.blocks.values() if isinstance(b, gr.HTML)]
+    texts = page.html
     told = "".join(texts).replace("http://www.w3.org/2000/svg", "")
     assert "http" not in told
     assert 'href="/edge/live"' in told
@@ -779,7 +717,7 @@ def test_the_page_in_a_browser(tmp_path: Path, sent: Path, model: EdgeModel, mon
     if CHROMIUM is None:
         pytest.skip("no chromium here; on Debian: apt-get install chromium")
     monkeypatch.setattr(registry, "systems", lambda *a: [edge()])
-    monkeypatch.setattr(app, "Models", lambda runs: One(runs, model))
+    monkeypatch.setattr(app, "Models", lambda runs: standin.One(runs, model))
     with here().serving(app.build(tmp_path / "runs")) as address, sync.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
         for width in (1280, 390):

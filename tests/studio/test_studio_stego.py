@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 import numpy as np
 import pytest
+import standin
 from hostile import bomb
 from PIL import Image
+from standin import Page
 
 import fieldsight
 from fieldsight import registry
@@ -23,11 +23,9 @@ from fieldsight.report.html import Report
 from fieldsight.studio import api, same
 from fieldsight.studio.context import Call, PageContext
 from fieldsight.studio.fields import changes, hushed, plan_all
-from fieldsight.studio.jobs import Jobs
-from fieldsight.studio.models import Models
 from fieldsight.studio.pages import draw_page
-from fieldsight.studio.results import Shelf, views_of
-from fieldsight.studio.tab import _fill, _run
+from fieldsight.studio.results import views_of
+from fieldsight.studio.tab import _fill
 from fieldsight.systems.stego import secret as secrets
 from fieldsight.systems.stego import studio, studio_look, studio_scenes
 from fieldsight.systems.stego import studio_view as view
@@ -70,50 +68,20 @@ def sent(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> PageContext:
-    tmp_path = tmp_path_factory.mktemp("stego")
-    (tmp_path / "uploads").mkdir()
-    models = Models(tmp_path / "runs")
-    return PageContext(registry.get("stego"), tmp_path / "runs", tmp_path, models, Jobs(), Shelf(tmp_path / "results"))
-
-
-@dataclasses.dataclass(frozen=True)
-class Page:
-    """A drawn half of the page: its context, its tab, and what happens in it by name."""
-
-    context: PageContext
-    tab: Any
-    happens: dict[str, Callable[..., Any]]
-
-    def upload(self, sent: Path, *names: str) -> list[str]:
-        return [str(shutil.copyfile(sent / n, self.context.uploads / n)) for n in names]
-
-    def press(self, **values: Any) -> dict[str, Any]:
-        """Press the button; updates by the name of the right half's component."""
-        left, right = self.tab.left, self.tab.right
-        given = {left.inputs[n] if n in left.inputs else self.tab.field(n): v for n, v in values.items()}
-        plain = {f.component: f.plan.value for f in left.fields} | {left.model: left.model.value}
-        told = _run(self.context, self.tab, plain | given, "me", lambda *a, **k: None)
-        names = {id(getattr(right, f.name)): f.name for f in dataclasses.fields(right)}
-        return {names[id(c)]: u for c, u in told.items()}
+    return standin.context_in(tmp_path_factory.mktemp("stego"), registry.get("stego"))
 
 
 @pytest.fixture(scope="module")
 def hiding(context: PageContext) -> Page:
-    with gr.Blocks() as blocks:
-        told = studio._told(context, "cover", "Picture to hide in", "A picture, or any other file")
-        tab = studio._hide(told)
-    return Page(told, tab, {f.fn.__name__: f.fn for f in blocks.fns.values() if f.fn is not None})
+    return standin.draw(
+        context, lambda c: studio._hide(studio._told(c, "cover", "Picture to hide in", "A picture, or any other file"))
+    )
 
 
 @pytest.fixture(scope="module")
 def revealing(context: PageContext) -> Page:
     told = studio._told(context, "picture", "As it came out of Hide", "")
-    kept: list[Any] = []
-    real = PageContext.tab
-    with pytest.MonkeyPatch.context() as patch, gr.Blocks() as blocks:
-        patch.setattr(PageContext, "tab", lambda *a, **k: kept.append(real(*a, **k)) or kept[0])
-        studio._reveal(told)
-    return Page(told, kept[0], {f.fn.__name__: f.fn for f in blocks.fns.values() if f.fn is not None})
+    return standin.draw(told, studio._reveal)
 
 
 # ---------------------------------------------------------------------------------------------------- examples

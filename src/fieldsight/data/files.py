@@ -80,9 +80,13 @@ def write_text(path: str | Path, text: str) -> Path:
     return Path(path)
 
 
-def write_json(path: str | Path, values: Any) -> Path:
-    """Write JSON, readable, keys in the order given; NaN and infinity are refused, since JSON has neither."""
-    return write_text(path, json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+def write_json(path: str | Path, values: Any, compact: bool = False) -> Path:
+    """Write JSON, keys in the order given; NaN and infinity are refused, since JSON has neither.
+
+    Readable, or ``compact`` without line breaks where there are many numbers.
+    """
+    how: dict[str, Any] = {"separators": (",", ":")} if compact else {"indent": 1}
+    return write_text(path, json.dumps(values, ensure_ascii=False, allow_nan=False, **how) + "\n")
 
 
 def read_json(path: str | Path) -> Any:

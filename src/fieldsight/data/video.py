@@ -11,15 +11,28 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight import progress
 from fieldsight.data.files import atomic
 from fieldsight.data.images import MAX_PIXELS
 from fieldsight.errors import DataError, ExportError
 
 Picture = NDArray[np.uint8]
 
+#: Pictures that are read over rather than seeked over.
+AHEAD = 60
+
+#: After so many frames in a row that can't be read, no more are tried.
+PATIENCE = 1000
+
+#: Frames a second where a video does not say; and the least that are written.
+FPS, LEAST_FPS = 25.0, 1.0
+
 
 class Video:
     """Pictures ``(H, W, 3)`` uint8 RGB of a video; reading on is fast, going back seeks.
+
+    A picture has the number that it was filmed with, whatever is damaged before it: a damaged one counts. Where a seek
+    does not arrive, since something on its way is damaged, the pictures before are counted, which takes longer.
 
     Args:
         path: the file.
@@ -42,7 +55,9 @@ class Video:
         self._capture = cv2.VideoCapture(str(path))
         self.count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)) if self._capture.isOpened() else 0
         self.fps = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self._next = 0
+        self._next = 0  # number of the picture that is read next
+        self._damaged = False  # a picture could not be read, or a seek did not arrive
+        self._seeks = True  # the first picture can be read
         if self.count <= 0:
             raise DataError(f"'{path}' is no video that can be read.")
 
@@ -52,24 +67,99 @@ class Video:
         Raises:
             DataError: it can't be read.
         """
-        import cv2
-
         with self._lock:
-            if i < self._next or i > self._next + 60:
-                self._capture.set(cv2.CAP_PROP_POS_FRAMES, i)
-                self._next = i
-            while self._next < i and self._capture.grab():
-                self._next += 1
-            good, picture = self._capture.read()
-            self._next += 1
+            if i < self._next or (i > self._next + AHEAD and not self._damaged):
+                self._seek(i)
+            while self._next < i:
+                self._grab()
+            found: Any = self._capture.retrieve() if self._grab() else (False, None)
+        good, picture = found
         if not good or picture.shape[0] * picture.shape[1] > self.max_pixels:
             raise DataError(f"'{self.path}': picture {i} can't be read.")
         return np.ascontiguousarray(picture[..., ::-1])
+
+    def _grab(self) -> bool:
+        """Go on by one picture, a damaged one too; whether it can be read."""
+        good = bool(self._capture.grab())
+        self._damaged |= not good
+        self._seeks &= good or self._next > 0
+        self._next += 1
+        return good
+
+    def _seek(self, i: int) -> None:
+        """Go to picture ``i``, or to one before it from where it can be counted to.
+
+        OpenCV counts from the first picture that it can read, and stops seeking at the first damaged one without a
+        word, but tells another place then.
+        """
+        import cv2
+
+        if self._next == 0:
+            self._grab()
+        for place in (i, min(i, self._next)) if self._seeks else ():
+            self._capture.set(cv2.CAP_PROP_POS_FRAMES, place)
+            if self._capture.get(cv2.CAP_PROP_POS_FRAMES) == place:
+                self._next = place
+                return
+            self._damaged = True
+        self._capture.release()
+        self._capture.open(str(self.path))
+        self._next = 0
 
     def close(self) -> None:
         """Close the file; nothing can be read any more."""
         with self._lock:
             self._capture.release()
+
+
+class Frames:
+    """Number and picture of every so many frames of a video, one after the other, as far as they can be read.
+
+    Frames that can't be read are left out. Where the last ones can't, or :data:`PATIENCE` in a row, the video ends
+    there, whatever its header says.
+
+    Args:
+        video: the video; it stays open.
+        every: every so many frames.
+
+    Attributes:
+        wanted: numbers of the frames that are asked for.
+        fps: frames a second, :data:`FPS` where the video does not say.
+        lost: frames inside of the video that can't be read; complete when all were gone through.
+        end: the frame at which the video ends before its header says so, or None; known when all were gone through.
+        notes: what went wrong, in words; complete when all were gone through.
+    """
+
+    def __init__(self, video: Video, every: int = 1) -> None:
+        self.video, self.wanted = video, range(0, video.count, every)
+        self.fps = video.fps if 0 < video.fps < 1000 else FPS
+        self.lost: list[int] = []
+        self.end: int | None = None
+        self.notes: list[str] = []
+        if self.fps != video.fps:
+            self.notes.append(f"the video does not say its speed: {FPS:g} frames a second are assumed")
+
+    def __iter__(self) -> Iterator[tuple[int, Picture]]:
+        """The frames, with their progress shown; once."""
+        missing: list[int] = []  # since the last one that could be read
+        seen = False
+        for number in progress.track(self.wanted, "looking at frames"):
+            try:
+                picture = self.video(number)
+            except DataError:
+                missing.append(number)
+                if len(missing) >= PATIENCE:
+                    break
+                continue
+            self.lost += missing
+            missing, seen = [], True
+            yield number, picture
+        if self.lost:
+            some = ", ".join(map(str, self.lost[:10])) + (", ..." if len(self.lost) > 10 else "")
+            self.notes.append(f"frames that can't be read are left out: {some} ({len(self.lost):,} in all)")
+        if missing and seen:
+            self.end = missing[0]
+            self.notes.append(f"the video ends at frame {self.end}, though its header tells of {self.video.count}")
 
 
 @contextlib.contextmanager

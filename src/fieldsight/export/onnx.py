@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from fieldsight._version import __version__
 from fieldsight.data.files import atomic, atomic_folder
 from fieldsight.errors import ExportError, MissingExtraError
+from fieldsight.export.runtime import first_line as first_line  # stands there for both
 from fieldsight.export.runtime import import_openvino, onnx_runner, openvino_runner
 from fieldsight.model import Model
 
@@ -151,11 +152,6 @@ def facts(model: Model) -> dict[str, Any]:
         "fieldsight.outputs": list(model.output_names),
         "fieldsight.fingerprint": model.fingerprint(),
     }
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, at most 300 characters."""
-    return (str(error).strip().splitlines() or [""])[0][:300]
 
 
 @contextlib.contextmanager

@@ -98,14 +98,14 @@ def export_openvino_int8(
         DataError: calibration inputs that don't fit the graph.
         ExportError: the graph can't be quantised, or is ruined by it; nothing is written then.
     """
-    openvino, nncf = import_openvino("The OpenVINO export"), _import_nncf()
+    openvino, nncf = import_openvino("The OpenVINO export"), import_nncf()
     with _stored(model, calibration, held_out) as (inputs, checks, work), atomic_folder(path) as folder:
         to_onnx(model, work / "graph.onnx", opset)
         network = openvino.Core().read_model(str(work / "graph.onnx"))
 
         def attempt(careful: bool) -> dict[str, Gap]:
             try:
-                quantised = _nncf(nncf, network.clone(), inputs, careful)
+                quantised = nncf_int8(nncf, network.clone(), inputs, careful)
             except Exception as error:  # NNCF's exceptions share no base class
                 raise _failed("NNCF", error) from error
             openvino.save_model(quantised, str(folder / "model.xml"), compress_to_fp16=False)
@@ -238,7 +238,7 @@ def _seven_bits() -> bool:
     return int8_support().endswith("without VNNI")
 
 
-def _nncf(nncf: Any, network: Any, inputs: Inputs, careful: bool = False) -> Any:
+def nncf_int8(nncf: Any, network: Any, inputs: Inputs, careful: bool = False) -> Any:
     """Quantise; ``careful`` keeps normalisation and what follows it in floating point, as for transformers (ConvNeXt's
     layer normalisation has outliers that one scale a tensor can't hold).
     """
@@ -298,7 +298,7 @@ def _failed(tool: str, error: BaseException) -> ExportError:
     return ExportError(f"{tool} could not quantise this graph: {type(error).__name__}: {first_line(error)}")
 
 
-def _import_nncf() -> Any:
+def import_nncf() -> Any:
     """The module ``nncf``, silent, and without its class of loggers for everybody else's."""
     before, level = logging.getLoggerClass(), logging.root.manager.disable
     logging.disable(logging.INFO)  # NNCF 2 prints on import which frameworks it found

@@ -102,16 +102,19 @@ def _cpu_flags(source: Path = Path("/proc/cpuinfo")) -> set[str]:
     return found | {_FLAGS[name] for name in found & set(_FLAGS)}
 
 
-def onnx_runner(model: Model, path: str | Path, threads: int | None = None) -> Runner:
-    """Run an ONNX file by ONNX Runtime on the CPU.
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, at most 300 characters."""
+    return (str(error).strip().splitlines() or [""])[0][:300]
+
+
+def onnx_session(path: str | Path, threads: int | None = None) -> Any:
+    """Open an ONNX file in ONNX Runtime on the CPU: an ``onnxruntime.InferenceSession``.
 
     Raises:
         MissingExtraError: onnxruntime is not installed.
-        ExportError: the file can't be loaded or belongs to another system.
+        ExportError: the file can't be loaded.
     """
     onnxruntime = import_onnxruntime("The ONNX runtime")
-    import torch
-
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     # idle threads that spin take the cores from whatever runs next to it; no slower without (measured)
@@ -119,9 +122,21 @@ def onnx_runner(model: Model, path: str | Path, threads: int | None = None) -> R
     if threads is not None:
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ExportError(f"ONNX Runtime can't load '{Path(path).name}': {error}") from None
+        raise ExportError(f"ONNX Runtime can't load '{Path(path).name}': {first_line(error)}") from None
+
+
+def onnx_runner(model: Model, path: str | Path, threads: int | None = None) -> Runner:
+    """Run an ONNX file by ONNX Runtime on the CPU.
+
+    Raises:
+        MissingExtraError: onnxruntime is not installed.
+        ExportError: the file can't be loaded or belongs to another system.
+    """
+    session = onnx_session(path, threads)
+    import torch
+
     made_for = session.get_modelmeta().custom_metadata_map.get("fieldsight.system", model.system)
     if made_for != model.system:
         raise ExportError(f"'{path}' was exported from the system '{made_for}', not '{model.system}'.")

@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,10 @@ from fieldsight.errors import ConfigError, MissingExtraError
 from fieldsight.progress import note
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
     from starlette.websockets import WebSocket
 
 T = TypeVar("T")
@@ -245,6 +250,43 @@ def page(package: str, file: str, host: str, **words: str) -> tuple[str, dict[st
         "x-content-type-options": "nosniff",
         "cache-control": "no-store",
     }
+
+
+def page_route(address: str, package: str, file: str, **words: str) -> Route:
+    """A route that answers with a :func:`page`.
+
+    Args:
+        address: where it stands; empty means ``/``.
+        package, file, words: of the page.
+    """
+    from starlette.responses import HTMLResponse
+    from starlette.routing import Route
+
+    def shown(request: Request) -> Response:
+        text, headers = page(package, file, request.headers.get("host", ""), **words)
+        return HTMLResponse(text, headers=headers)
+
+    return Route(address or "/", shown)
+
+
+def empty_app(
+    title: str, purpose: str, lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]] | None = None
+) -> FastAPI:
+    """An app without routes, and without the pages that FastAPI would add.
+
+    Args:
+        title: its name.
+        purpose: what needs FastAPI, in words.
+        lifespan: what happens at its start and end.
+
+    Raises:
+        MissingExtraError: FastAPI is not installed.
+    """
+    try:
+        from fastapi import FastAPI
+    except ImportError as error:
+        raise MissingExtraError(error.name or "fastapi", "studio", purpose) from None
+    return FastAPI(title=title, docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
 
 
 def once(make: Callable[[], T]) -> Callable[[], T]:

@@ -82,6 +82,34 @@ def downloads(key: str, files: Sequence[Path], folder: Path) -> str:
     return f'<h3>Files</h3>{every}<ul class="fs-files">{items}</ul>'
 
 
+def buttons(key: str, files: Sequence[tuple[Path, str]], folder: Path, about: str) -> str:
+    """Buttons that download chosen files of a result, the first one in colour, and everything as one ZIP.
+
+    Args:
+        key: of the result.
+        files: each with the words of its button.
+        folder: the result's own.
+        about: a sentence below them.
+    """
+    items = "".join(_button(key, path, folder, words, n == 0) for n, (path, words) in enumerate(files))
+    every = f'<a class="fs-button" href="/results/{quote(key)}/all.zip" download="results.zip">All files, ZIP</a>'
+    row = f'<p style="display:flex;flex-wrap:wrap;gap:8px;margin:0">{items}{every}</p>'
+    return f"<h3>Files</h3>{row}{soft(about)}"
+
+
+def _button(key: str, path: Path, folder: Path, words: str, main: bool) -> str:
+    address = f"/results/{quote(key)}/{quote(path.relative_to(folder).as_posix())}"
+    return (
+        f'<a class="fs-button{" fs-main" if main else ""}" href="{address}" download="{escape(path.name)}">'
+        f'{escape(words)} <small style="color:inherit;opacity:.75">{size(path)}</small></a>'
+    )
+
+
+def soft(words: str) -> str:
+    """A small line of text."""
+    return f'<p class="fs-soft">{escape(words)}</p>'
+
+
 def frame(address: str, title: str, scripts: bool = False) -> str:
     """An HTML page inside the page, apart from it: it reaches neither us nor the network.
 

@@ -19,13 +19,13 @@ from pools import FOUR, Broken, Dark, config, cracked, noise, seeing, untrained
 from torch import Tensor
 
 from fieldsight.cli import main
+from fieldsight.data.georeference import Georeference, read_georeference
+from fieldsight.data.geotiff import write_geotiff
 from fieldsight.data.images import write_image
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.crack.agreement import Agreement
 from fieldsight.systems.crack.engines import EagerEngine
 from fieldsight.systems.crack.fusion import Fusion, fuse, stretched
-from fieldsight.systems.crack.georeference import Georeference, read_georeference
-from fieldsight.systems.crack.geotiff import write_geotiff
 from fieldsight.systems.crack.inference import prepared, restored
 from fieldsight.systems.crack.mixing import mix, select
 from fieldsight.systems.crack.options import PredictOptions

@@ -15,6 +15,7 @@ import pytest
 from pools import Broken, Dark, cracked, seeing, untrained
 
 from fieldsight.cli import main
+from fieldsight.data import video as core_video
 from fieldsight.data.images import write_image
 from fieldsight.data.video import Video, write_video
 from fieldsight.errors import DataError, ExportError
@@ -43,54 +44,6 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def model() -> CrackModel:
     return seeing()
-
-
-# ------------------------------------------------------------------------------------------- reading and writing
-
-
-def test_written_and_read_back(tmp_path: Path) -> None:
-    pictures = [np.full((50, 70, 3), (10 * i, 100, 255 - 10 * i), np.uint8) for i in range(9)]
-    with write_video(tmp_path / "a.mp4", 12.5) as add:
-        for picture in pictures:
-            add(picture)
-        assert not (tmp_path / "a.mp4").exists()  # whole or not at all
-    found = Video(tmp_path / "a.mp4")
-    assert (found.count, found.fps) == (9, 12.5)
-    for i in (0, 1, 7, 2, 8, 0):
-        assert found(i).shape == (50, 70, 3)
-        assert np.abs(found(i).astype(int) - pictures[i]).max() < 12
-    with pytest.raises(DataError, match="picture 9 can't be read"):
-        found(9)
-    with pytest.raises(DataError, match="picture 0 can't be read"):
-        Video(tmp_path / "a.mp4", max_pixels=3000)(0)
-    found.close()
-    assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
-
-
-def test_odd_and_changing_sizes(tmp_path: Path) -> None:
-    with write_video(tmp_path / "a.mp4", 5) as add:
-        for shape in ((33, 49), (20, 20), (60, 80)):
-            add(np.full((*shape, 3), 200, np.uint8))
-    found = Video(tmp_path / "a.mp4")
-    assert found(0).shape == (34, 50, 3)
-    assert found(1)[10, 10, 0] > 180
-    assert found(1)[30, 40, 0] < 20
-    assert found(2).min() > 180
-
-
-def test_what_is_no_video(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="no picture to write"), write_video(tmp_path / "a.mp4", 5):
-        pass
-    with pytest.raises(DataError, match=r"written as \.mp4"), write_video(tmp_path / "a.avi", 5):
-        pass
-    with pytest.raises(ZeroDivisionError), write_video(tmp_path / "b.mp4", 5) as add:
-        add(cracked())
-        raise ZeroDivisionError
-    assert list(tmp_path.iterdir()) == []
-    (tmp_path / "junk.mp4").write_bytes(b"no video at all")
-    for name, words in (("junk.mp4", "no video that can be read"), ("none.mp4", "no file")):
-        with pytest.raises(DataError, match=words):
-            Video(tmp_path / name)
 
 
 # ------------------------------------------------------------------------------------------------------ cracks
@@ -269,11 +222,11 @@ def test_broken_pictures_and_an_early_end_are_notes(
     found = model.predict(clip, out=tmp_path)
     assert [r["frame"] for r in found.frames.rows] == [1, 2, 3, 4, *range(7, 19)]
     assert found.facts["notes"] == [
-        "pictures that can't be read are left out: 0, 5, 6",
-        "the video ends at picture 19, though 24 are announced",
+        "frames that can't be read are left out: 0, 5, 6 (3 in all)",
+        "the video ends at frame 19, though its header tells of 24",
     ]
     assert Video(tmp_path / "clip_overlay.mp4").count == 16
-    monkeypatch.setattr(crack_video, "PATIENCE", 2)
+    monkeypatch.setattr(core_video, "PATIENCE", 2)
     assert [r["frame"] for r in model.predict(clip).frames.rows] == [1, 2, 3, 4]
     monkeypatch.setattr(Damaged, "lost", tuple(range(COUNT)))
     with pytest.raises(DataError, match="none of its pictures can be read"):
@@ -306,7 +259,7 @@ def test_a_video_that_does_not_say_its_speed(model: CrackModel, clip: Path, monk
     monkeypatch.setattr(crack_video, "Video", Silent)
     found = model.predict(clip, every=12)
     assert found.frames.rows[1]["time"] == 12 / 25
-    assert "25 pictures a second are assumed" in found.facts["notes"][0]
+    assert "25 frames a second are assumed" in found.facts["notes"][0]
 
 
 def test_an_expert_that_fails_is_said_once(clip: Path, said: list[str]) -> None:

@@ -290,6 +290,7 @@ def test_one_that_says_nothing_is_ended(job: Job, tmp_path: Path, monkeypatch: p
         Isolated(job)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="processors are pinned on Linux")
 def test_a_configuration_in_a_process_of_its_own(model: EdgeModel, job: Job, tmp_path: Path) -> None:
     artefact = BACKENDS["torchscript"].write(model, tmp_path, "fp32")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from statistics import mean
 from typing import Any
 
 import pytest
@@ -72,13 +71,9 @@ def test_the_papers_confidence_never_gives_more(record: Record) -> None:
             assert rows[name, 0.5] <= rows[name, 0.001]
 
 
-def test_a_split_by_frame_flatters_more_than_one_by_flight(record: Record) -> None:
-    """The leak: what a test of its own says above what new flights say."""
-
-    def flattery(way: str) -> float:
-        return mean(
-            v[way]["own_test"][LOW]["mAP50-95"] - v[way]["new_flights"][LOW]["mAP50-95"]
-            for v in record["leak"].values()
-        )
-
-    assert flattery("by frame") > flattery("by flight")
+def test_a_split_by_frame_flatters(record: Record) -> None:
+    """The leak: on the same test frames, a detector that has met their neighbours looks better than it is."""
+    told = record["summary"]
+    assert told["flattery of a split by frame"]["value"] > told["the same detectors on new flights"]["value"]
+    for value in record["leak"].values():
+        assert value["by frame"]["learned"] == value["by flight"]["learned"], "equal training"

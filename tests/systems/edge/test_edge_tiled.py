@@ -215,10 +215,10 @@ def test_the_whole_photo_is_shrunk_by_bands(monkeypatch: pytest.MonkeyPatch) -> 
             largest[0] = max(largest[0], part.shape[0] * part.shape[1])
             return part
 
-    found = tiled._whole(finder(), Reader(), (2000, 3000), 1024)
+    found = tiled.find_whole(finder(), Reader(), 1024)
     np.testing.assert_allclose(found.boxes, [[600, 300, 2400, 1500]], atol=4)
     assert largest[0] <= 70 * 3000
-    small = tiled._shrunk(Reader(), (2000, 3000), 1024)
+    small = tiled.shrunk(Reader(), 1024)
     assert small.shape == (683, 1024, 3)
     assert abs(float(small.mean()) - float(picture.mean())) < 0.5
 

@@ -77,7 +77,7 @@ def test_weights_decay_and_biases_do_not() -> None:
 def test_a_training_finds_squares_and_the_same_seed_gives_the_same_weights() -> None:
     calm = {"flip": 0.0, "hue": 0.0, "saturation": 0.0, "value": 0.0}
     config = TINY.replace(
-        steps=120, data={"train": 32}, batch=8, nominal=8, lr=0.005, ema=0.95, patience=1000, augment=calm
+        steps=80, data={"train": 32}, batch=4, nominal=4, lr=0.01, ema=0.95, patience=1000, augment=calm
     )
     learned, seen = [photo(n) for n in range(32)], [photo(n, "val") for n in range(100, 112)]
     detector = made(config)

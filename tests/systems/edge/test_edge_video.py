@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fieldsight.data import video as core_video
 from fieldsight.data.detection.letterbox import letterbox, place, preprocess
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.images import write_image
@@ -182,14 +183,14 @@ def test_damaged_frames_and_an_early_end_are_told_and_the_rest_stands(
     found = found_in(clip, track=True)
     assert [f.number for f in found.frames] == [1, 2, 3, 4, *range(7, 19)]
     assert found.to_dict()["notes"] == [
-        "3 frames can't be read and are left out: 0, 5, 6",
+        "frames that can't be read are left out: 0, 5, 6 (3 in all)",
         "the video ends at frame 19, though its header tells of 30",
     ]
     assert "clip.mp4: the video ends at frame 19" in capsys.readouterr().err
     assert found.to_dict()["tracks"] == {"blue square": 1, "red square": 1}
     found.save(tmp_path, "v")
     assert Video(tmp_path / "v_boxes.mp4").count == 16
-    monkeypatch.setattr(edge_video, "GIVE_UP", 2)
+    monkeypatch.setattr(core_video, "PATIENCE", 2)
     assert [f.number for f in found_in(clip).frames] == [1, 2, 3, 4]
     monkeypatch.setattr(Damaged, "lost", tuple(range(COUNT)))
     with pytest.raises(DataError, match="none of its frames can be read"):

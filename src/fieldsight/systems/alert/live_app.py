@@ -87,13 +87,7 @@ def build(
     Raises:
         MissingExtraError: FastAPI is not installed.
     """
-    from fieldsight.errors import MissingExtraError
-
-    try:
-        from fastapi import FastAPI
-    except ImportError as error:
-        raise MissingExtraError(error.name or "fastapi", "studio", "The live page") from None
-    app = FastAPI(title="fieldsight alert", docs_url=None, redoc_url=None, openapi_url=None)
+    app = live.empty_app("fieldsight alert", "The live page")
     server = Server(hub or Hub(config or AlertConfig(), surface), **more)
     app.state.alert = server
     add_routes(app, "", lambda: server)
@@ -108,17 +102,13 @@ def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
         prefix: in front of every address; the page itself stands at the prefix.
         server: gives what the routes share; called when the first client comes, in a thread.
     """
-    from fastapi import Request, WebSocket
-    from fastapi.responses import HTMLResponse, JSONResponse
+    from fastapi import WebSocket
+    from fastapi.responses import JSONResponse
 
     # annotations are strings here: FastAPI looks for their names in this module
-    globals().update(Request=Request, WebSocket=WebSocket)
-
-    @app.get(prefix or "/", response_class=HTMLResponse)
-    def page(request: Request) -> HTMLResponse:
-        host = request.headers.get("host", "")
-        text, headers = live.page("fieldsight.systems.alert", "live.html", host, notice=SPEC.notice)
-        return HTMLResponse(text, headers=headers)
+    globals().update(WebSocket=WebSocket)
+    page = live.page_route(prefix, "fieldsight.systems.alert", "live.html", notice=SPEC.notice)
+    app.router.routes.append(page)
 
     @app.get(f"{prefix}/health")
     def health() -> JSONResponse:

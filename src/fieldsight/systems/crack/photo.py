@@ -11,19 +11,16 @@ from typing import Any
 
 import numpy as np
 
+from fieldsight.data.blocks import open_blocks, shrunk_by_bands
+from fieldsight.data.georeference import Georeference
 from fieldsight.data.images import read_image, to_uint8
 from fieldsight.data.video import Video
 from fieldsight.errors import DataError
 from fieldsight.systems.crack import VIDEO_SUFFIXES
-from fieldsight.systems.crack.georeference import Georeference
-from fieldsight.systems.crack.raster import read_rows
 from fieldsight.systems.crack.sample import MaskArray, Picture
 
 #: Least side of a photo in pixels.
 SMALLEST = 8
-
-#: Rows of a large photo that are read at a time, about.
-BAND = 512
 
 #: Pictures of a video that are tried before it is given up.
 TRIES = 10
@@ -57,14 +54,14 @@ class Photo:
 
     def small(self, longest: int = 1024) -> Picture:
         """The whole photo with at most about ``longest`` pixels a side, read band by band."""
-        return _shrunk_by_bands(self.block, self.shape, longest)
+        return shrunk_by_bands(self.block, self.shape, longest)
 
     def small_valid(self, longest: int = 1024) -> MaskArray | None:
         """Where :meth:`small` holds a picture, ``(h, w)`` bool: where more than half of the pixels do."""
         if self.valid is None:
             return None
         valid = self.valid
-        shares = _shrunk_by_bands(lambda r, c: valid(r, c).astype(np.uint8) * np.uint8(255), self.shape, longest)
+        shares = shrunk_by_bands(lambda r, c: valid(r, c).astype(np.uint8) * np.uint8(255), self.shape, longest)
         return shares > 127
 
 
@@ -96,12 +93,12 @@ def open_photo(item: Any, factor: float = 1.0, scale_mm: float | None = None) ->
 def _from_file(path: Path, scale_mm: float | None) -> Photo:
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return _from_video(path, scale_mm)
-    raster = read_rows(path)
-    where = raster.georeference
+    reader = open_blocks(path)
+    where = reader.georeference
     placed = where if where.transform is not None else None
     return Photo(
-        raster.shape, raster, path.stem, placed, scale_mm or where.pixel_size_mm, tuple(where.notes),
-        lambda rows, columns: raster.read(rows, columns)[1], path.name,
+        reader.shape, reader, path.stem, placed, scale_mm or where.pixel_size_mm, tuple(where.notes),
+        lambda rows, columns: reader.read(rows, columns)[1], path.name,
     )  # fmt: skip
 
 
@@ -149,22 +146,3 @@ def shrunk(photo: Photo, factor: float) -> Photo:
         notes=(*photo.notes, f"shrunk to {shape[1]} x {shape[0]} pixels"),
         valid=None if inside is None else lambda rows, columns: inside[rows, columns],
     )
-
-
-def _shrunk_by_bands(block: Callable[[slice, slice], Picture], shape: tuple[int, int], longest: int) -> Picture:
-    """A picture, or anything else of bytes that is read in parts, shrunk by area to at most ``longest`` pixels."""
-    import cv2
-
-    height, width = shape
-    factor = min(1.0, longest / max(height, width))
-    if factor == 1.0:
-        return block(slice(0, height), slice(0, width))
-    columns, total = max(1, round(width * factor)), max(1, round(height * factor))
-    step = max(1, round(BAND * factor))
-    edges = [round(k * height / total) for k in range(total + 1)]
-    parts = []
-    for start in range(0, total, step):  # whole rows of the small picture at a time
-        stop = min(total, start + step)
-        band = block(slice(edges[start], edges[stop]), slice(0, width))
-        parts.append(cv2.resize(band, (columns, stop - start), interpolation=cv2.INTER_AREA))
-    return np.concatenate(parts)

@@ -20,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.compiled import compiled
+from fieldsight.data import geojson
+from fieldsight.data.geojson import ring_area
 from fieldsight.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -246,12 +248,6 @@ def fill_specks(crop: NDArray[np.uint8], outline: Outline, largest: float = 4.0)
             window |= rasterize([ring], window.shape, low[0], low[1]).astype(np.uint8)
 
 
-def ring_area(ring: Points) -> float:
-    """Area of a ring ``(n, 2)`` in px² by the shoelace formula; positive where it goes clockwise on the screen."""
-    x, y = ring[:, 0] - ring[0, 0], ring[:, 1] - ring[0, 1]
-    return float(0.5 * (x * np.roll(y, -1) - y * np.roll(x, -1)).sum())
-
-
 @compiled
 def _borders(crop: NDArray[np.uint8]) -> tuple[Points, NDArray[np.int64]]:
     """Vertices of all borders of a crop, one after the other, and where each begins (and the last ends)."""
@@ -453,10 +449,8 @@ def to_geojson(
 ) -> dict[str, Any]:
     """GeoJSON: an outline (Polygon) and its centrelines (LineString) for every crack, measurements as properties.
 
-    RFC 7946 knows only longitude and latitude on WGS 84. Other coordinates are common all the same: the member
-    ``coordinate_system`` says what they are, and the legacy ``crs`` member (GeoJSON 2008, read by QGIS and GDAL) names
-    the EPSG code where it is known. Exterior rings are counter-clockwise and holes clockwise in the numbers as written
-    (RFC 7946, 3.1.6); rings are closed.
+    Rings are closed, exterior ones counter-clockwise and holes clockwise in the numbers as written. How other
+    coordinates than those of RFC 7946 are named, tells :func:`fieldsight.data.geojson.collection`.
 
     Args:
         cracks: measured cracks.
@@ -468,40 +462,13 @@ def to_geojson(
     Raises:
         ConfigError: a transform that is not six finite numbers or flattens the plane, or a negative tolerance.
     """
-    matrix = np.array([1.0, 0, 0, 0, 1, 0] if transform is None else list(transform), dtype=np.float64)
-    if matrix.shape != (6,) or not np.isfinite(matrix).all() or not np.linalg.det(matrix.reshape(2, 3)[:, :2]):
-        raise ConfigError(f"transform is {transform}; wanted six finite numbers (a, b, c, d, e, f), a e - b d not 0.")
-    side = float(np.hypot(matrix[0], matrix[3]))
-    digits = max(2, int(np.ceil(-np.log10(side))) + 3)
-
-    def placed(points: Points) -> Points:
-        return np.round(points @ matrix.reshape(2, 3)[:, :2].T + matrix[[2, 5]], digits)
-
-    def ring(points: Points, exterior: bool) -> list[list[float]]:
-        found = placed(points)
-        if (ring_area(found) > 0) != exterior:
-            found = np.concatenate([found[:1], found[:0:-1]])
-        return [*found.tolist(), found[0].tolist()]
-
+    placed = geojson.placing(transform)
     features: list[dict[str, Any]] = []
     for crack in cracks:
         outline = simplify_outline(crack.outline, tolerance)
-        rings = [ring(points, index == 0) for index, points in enumerate(outline)]
-        features.append(_feature("Polygon", rings, {"part": "outline", **crack.to_dict()}))
+        rings = [geojson.ring(placed(points), index == 0) for index, points in enumerate(outline)]
+        features.append(geojson.feature("Polygon", rings, {"part": "outline", **crack.to_dict()}))
         for line, widths in zip(crack.polylines, crack.widths, strict=True):
             properties = {"part": "centreline", "id": crack.id, "widths_px": np.round(widths, 3).tolist()}
-            features.append(_feature("LineString", placed(line).tolist(), properties))
-    found: dict[str, Any] = {"type": "FeatureCollection"}
-    if transform is None:
-        found["coordinate_system"] = "pixels: x right, y down, (0, 0) the outer corner of the first pixel"
-    elif epsg is None:
-        found["coordinate_system"] = "the map coordinates of the picture's georeference, system unknown"
-    else:
-        found["coordinate_system"] = f"EPSG:{epsg}, x (east) before y (north)"
-        name = "urn:ogc:def:crs:OGC:1.3:CRS84" if epsg == 4326 else f"urn:ogc:def:crs:EPSG::{epsg}"
-        found["crs"] = {"type": "name", "properties": {"name": name}}
-    return {**found, "features": features}
-
-
-def _feature(kind: str, coordinates: list[Any], properties: dict[str, Any]) -> dict[str, Any]:
-    return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": properties}
+            features.append(geojson.feature("LineString", placed(line).tolist(), properties))
+    return geojson.collection(features, transform, epsg)

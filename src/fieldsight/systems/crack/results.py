@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,12 @@ from numpy.typing import NDArray
 
 from fieldsight.data.arrays import allocate, bands, release, write_tiff
 from fieldsight.data.files import read_json, write_json, write_text
+from fieldsight.data.georeference import Georeference
+from fieldsight.data.geotiff import write_geotiff
 from fieldsight.data.images import write_image
 from fieldsight.predictions import Picture, Prediction, Table
 from fieldsight.systems.crack import review
 from fieldsight.systems.crack.agreement import Agreement
-from fieldsight.systems.crack.georeference import Georeference
-from fieldsight.systems.crack.geotiff import write_geotiff
 from fieldsight.systems.crack.measure import Crack, Summary, measure, summarize
 from fieldsight.systems.crack.overlay import PREVIEW, labels, overlay
 from fieldsight.systems.crack.polygons import to_coco, to_geojson
@@ -107,11 +106,11 @@ class CrackMap(Prediction):
         ]
         transform = placed.transform if placed is not None else None
         outlines = to_geojson(self.cracks, transform, placed.epsg if placed is not None else None)
-        written.append(_write_compact(base.with_name(f"{name}.geojson"), outlines))
+        written.append(write_json(base.with_name(f"{name}.geojson"), outlines, compact=True))
         # the photo's own name below the folder that was predicted, else what was written
         file = Path(stem).with_name(str(self.facts.get("photo") or written[0].name)).as_posix()
         coco = to_coco([(file, (self.mask.shape[0], self.mask.shape[1]), self.cracks)])
-        written.append(_write_compact(base.with_name(f"{name}{COCO}"), coco))
+        written.append(write_json(base.with_name(f"{name}{COCO}"), coco, compact=True))
         written.append(write_json(base.with_name(f"{name}.json"), self.to_dict()))
         return written
 
@@ -207,7 +206,7 @@ def write_folder_files(
         reference: the model's ``routing`` artefact: what signs of doubt are usual.
     """
     outlines = [f for f in files if f.name.endswith(COCO)]
-    written = [_write_compact(out / "coco.json", joined_coco(outlines))]
+    written = [write_json(out / "coco.json", joined_coco(outlines), compact=True)]
     listed = review_table(summaries, reference)
     written.append(write_text(out / "review.csv", listed.to_csv()))
     return written
@@ -270,11 +269,6 @@ def _mask(probability: NDArray[np.float32], photo: Photo, threshold: float) -> N
         release(mask)
         release(probability)
     return mask
-
-
-def _write_compact(path: Path, values: Mapping[str, Any]) -> Path:
-    """JSON without line breaks: outlines hold many numbers."""
-    return write_text(path, json.dumps(values, ensure_ascii=False, allow_nan=False, separators=(",", ":")) + "\n")
 
 
 def _bytes(mask: NDArray[np.bool_]) -> NDArray[np.uint8]:

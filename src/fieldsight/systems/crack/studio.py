@@ -126,7 +126,7 @@ def _draw() -> _Seen:
             _draw_hand(made)
         with gr.Tab("Why these experts?", id="why") as made["why"]:
             made["trust"] = _html()
-            _html(view.soft("Left what the gate saw; right where it looked to choose: yellow counted most."))
+            _html(render.soft("Left what the gate saw; right where it looked to choose: yellow counted most."))
             made["attention"] = gr.Image(
                 show_label=False, interactive=False, type="numpy", format="png", buttons=["fullscreen"],
                 elem_classes="fs-picture-out",
@@ -140,7 +140,7 @@ def _draw_cracks(made: dict[str, Any]) -> None:
     import gradio as gr
 
     made["look"] = gr.Radio(list(view.LOOKS), value="Cracks", show_label=False, container=False, elem_id="crack-look")
-    made["over"] = _html(view.soft(view.LOOKS["Cracks"]))
+    made["over"] = _html(render.soft(view.LOOKS["Cracks"]))
     made["slider"] = gr.ImageSlider(
         show_label=False, interactive=False, type="numpy", format="png", max_height=640, slider_position=30,
         buttons=["fullscreen"], elem_id="crack-slider", elem_classes="fs-picture-out",
@@ -157,7 +157,9 @@ def _draw_hand(made: dict[str, Any]) -> None:
     import gradio as gr
 
     _html(
-        view.soft("Paint what is missing, rub out what is no crack. Then press Measure: sums, table and files follow.")
+        render.soft(
+            "Paint what is missing, rub out what is no crack. Then press Measure: sums, table and files follow."
+        )
     )
     made["editor"] = gr.ImageEditor(
         show_label=False, type="numpy", image_mode="RGBA", format="png", sources=(), transforms=(), layers=False,
@@ -205,7 +207,7 @@ def _connect(desk: Desk, tab: Any, seen: _Seen) -> None:
         return [
             *live(found, "Cracks"), gr.update(visible=True), gr.update(selected="cracks"), threshold, view.route(found),
             view.review(shown, desk.reference(found)), _files(shown, number, found), "Cracks",
-            view.soft(view.LOOKS["Cracks"]),
+            render.soft(view.LOOKS["Cracks"]),
         ]  # fmt: skip
 
     def moved(name: str, number: Any, threshold: float, look: str, shortest: Any) -> list[Any]:
@@ -236,7 +238,7 @@ def _connect(desk: Desk, tab: Any, seen: _Seen) -> None:
 
     def turned(name: str, number: Any, look: str) -> list[Any]:
         at = desk.found(name, number)
-        return [gr.skip(), ""] if at is None else [view.pair(at[1], look), view.soft(view.LOOKS[look])]
+        return [gr.skip(), ""] if at is None else [view.pair(at[1], look), render.soft(view.LOOKS[look])]
 
     key.change(lambda factor: float(factor or 1.0), tab.field("resize"), seen.ran, **_LIVE)
     for changed in (key.change, which.input):
@@ -340,7 +342,7 @@ def _connect_why(desk: Desk, tab: Any, seen: _Seen) -> None:
             found = explained(desk, at[1])
         except FieldsightError as error:
             return [render.message(str(error), "quiet"), None, ""]
-        words = "" if at[1].facts.get("routed") == "as a whole" else view.soft(_LARGE)
+        words = "" if at[1].facts.get("routed") == "as a whole" else render.soft(_LARGE)
         return [words + view.why(found), found.draw(), view.alike(found)]
 
     seen.why.select(

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +18,8 @@ from fieldsight.systems.crack.results import CrackMap, review_table
 from fieldsight.systems.crack.studio_again import ByHand, scale_in
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from fieldsight.studio.results import Shown, View
     from fieldsight.systems.crack.explain import Explanation
 
@@ -250,39 +251,20 @@ def route(found: CrackMap) -> str:
             words = f"The photo is large: the gate chose place by place, {facts['routed']}. On average: {chosen}."
         if facts.get("disagreement") is not None:
             words += f" Where one of them sees crack, they disagree on {facts['disagreement']:.0%} of it."
-    return f"<h3>Who looked</h3>{soft(words)}{bars(weights, used)}"
-
-
-def soft(words: str) -> str:
-    """A small line of text, as HTML."""
-    return f'<p class="fs-soft">{escape(words)}</p>'
+    return f"<h3>Who looked</h3>{render.soft(words)}{bars(weights, used)}"
 
 
 def downloads(shown: Shown, view: View, hand: bool = False) -> str:
     """Buttons that download the files of one photo, and all of all photos as ZIP, as HTML."""
-    found: list[str] = []
+    found: list[tuple[Path, str]] = []
     left = list(view.files)
     for end, words in FILES:
         for name in [n for n in left if n.endswith(end)]:
             left.remove(name)
             words = f"{words}, corrected by hand" if hand and "_by-hand" in name else words
-            found.append(_link(shown, name, words, main=not found))
-    every = f"/results/{quote(shown.key)}/all.zip"
-    found.append(f'<a class="fs-button" href="{every}" download="results.zip">All files, ZIP</a>')
-    return (
-        '<h3>Files</h3><p style="display:flex;flex-wrap:wrap;gap:8px;margin:0">' + "".join(found) + "</p>"
-        + soft("The files hold what is shown: they follow the threshold, the scale and what you correct.")
-    )  # fmt: skip
-
-
-def _link(shown: Shown, name: str, words: str, main: bool) -> str:
-    path = shown.folder / name
-    address = f"/results/{quote(shown.key)}/{quote(name)}"
-    kind = "fs-button fs-main" if main else "fs-button"
-    return (
-        f'<a class="{kind}" href="{address}" download="{escape(path.name)}">{escape(words)} '
-        f'<small style="color:inherit;opacity:.75">{render.size(path)}</small></a>'
-    )
+            found.append((shown.folder / name, words))
+    about = "The files hold what is shown: they follow the threshold, the scale and what you correct."
+    return render.buttons(shown.key, found, shown.folder, about)
 
 
 def review(shown: Shown, reference: Any = None) -> str:
@@ -298,7 +280,7 @@ def review(shown: Shown, reference: Any = None) -> str:
     ]  # fmt: skip
     columns = {"look at": "", "photo": "", "cracks": "", "length": "px", "why": ""}
     words = "All photos, the most doubtful first. Choose one by its number above."
-    return f"<h3>{len(listed)} photos</h3>{soft(words)}" + render.table(Table(columns, rows), most=200)
+    return f"<h3>{len(listed)} photos</h3>{render.soft(words)}" + render.table(Table(columns, rows), most=200)
 
 
 def numbered(shown: Shown) -> list[tuple[str, CrackMap]]:
@@ -320,7 +302,7 @@ def why(found: Explanation) -> str:
     total = sum(weights[name] for name in used) or 1.0
     shares = {name: weights[name] / total for name in used}
     words = "How far the gate trusts each expert with this photo. It saw the photo only, never what the experts found."
-    return f"<h3>Trust</h3>{soft(words)}{bars(weights, shares)}{_sure(found)}"
+    return f"<h3>Trust</h3>{render.soft(words)}{bars(weights, shares)}{_sure(found)}"
 
 
 def _sure(found: Explanation) -> str:
@@ -358,4 +340,4 @@ def alike(found: Explanation) -> str:
         | {name_of(e): None if row.get(e) is None else f"{float(row[e]):.2f}" for e in found.experts}
         for row in rows
     ]
-    return f"<h3>What it learnt from</h3>{soft(words)}" + render.table(Table(columns, shown))
+    return f"<h3>What it learnt from</h3>{render.soft(words)}" + render.table(Table(columns, shown))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fieldsight import progress
 from fieldsight.data.files import atomic, write_json, write_text
 from fieldsight.data.images import resize, write_image
-from fieldsight.data.video import Video, write_video
+from fieldsight.data.video import LEAST_FPS, Frames, Video, write_video
 from fieldsight.errors import DataError, ExportError
 from fieldsight.predictions import Picture, Prediction, Table
 from fieldsight.systems.crack.fusion import left_out
@@ -25,12 +24,6 @@ from fieldsight.systems.crack.results import CrackMap
 if TYPE_CHECKING:
     from fieldsight.systems.crack.options import PredictOptions
     from fieldsight.systems.crack.predict import CrackModel
-
-#: Pictures a second where a video does not say, and the least of an overlay video.
-FPS, LEAST_FPS = 25.0, 1.0
-
-#: After so many pictures in a row that can't be read, no more are tried.
-PATIENCE = 1000
 
 #: Worst pictures that are kept, and the least time in seconds between two of them.
 WORST, APART = 6, 1.0
@@ -156,7 +149,7 @@ def predict_video(model: CrackModel, photo: Photo, options: PredictOptions) -> C
     assert overlay is not None
     try:
         with write_video(overlay, fps) as add:
-            for i, picture in found.pictures():
+            for i, picture in found.frames:
                 opened = open_photo(picture, options.resize, options.scale)
                 one = model.find(replace(opened, id=f"{photo.id}_{i:06d}"), options, found.warn)
                 drawn = one.draw()
@@ -192,40 +185,15 @@ class _Found:
 
     def __init__(self, photo: Photo, video: Video, options: PredictOptions) -> None:
         self.photo, self.video, self.options = photo, video, options
+        self.frames = Frames(video, options.every)
+        self.fps = self.frames.fps
         self.notes = list(photo.notes)
-        self.fps = video.fps
-        if not 0 < self.fps < 1000:
-            self.fps = FPS
-            self.notes.append(f"the video does not say its speed: {FPS:g} pictures a second are assumed")
         self.rows: list[dict[str, Any]] = []
         self.worst: list[Worst] = []
         self.failed: dict[str, int] = {}
         self.last: CrackMap | None = None
         self._sums: dict[str, dict[str, float]] = {"weights": {}, "used": {}}
         self._sizes: list[float] = []
-
-    def pictures(self) -> Iterator[tuple[int, Picture]]:
-        """Number and picture, as far as they can be read."""
-        asked = range(0, self.video.count, self.options.every)
-        lost: list[int] = []
-        row = 0
-        for i in progress.track(asked, "looking at pictures"):
-            try:
-                picture = self.video(i)
-            except DataError:
-                lost.append(i)
-                row += 1
-                if row == PATIENCE:
-                    break
-                continue
-            row = 0
-            yield i, picture
-        broken = lost[: len(lost) - row]
-        if broken:
-            some = ", ".join(str(i) for i in broken[:10]) + (" ..." if len(broken) > 10 else "")
-            self.notes.append(f"pictures that can't be read are left out: {some}")
-        if row:
-            self.notes.append(f"the video ends at picture {lost[-row]}, though {self.video.count} are announced")
 
     def warn(self, name: str, problem: str) -> None:
         """Say once of each expert that it fails: what fails once fails often."""
@@ -275,8 +243,8 @@ class _Found:
             facts["set_size"] = round(sum(self._sizes) / len(self._sizes), 2)
         if self.failed:
             facts["failed"] = dict(self.failed)
-        if self.notes:
-            facts["notes"] = list(self.notes)
+        if self.notes or self.frames.notes:
+            facts["notes"] = [*self.notes, *self.frames.notes]
         facts["model"] = model.source
         known = {k: u for k, u in COLUMNS.items() if any(r.get(k) is not None for r in rows)}
         table = Table(known, [{k: v for k, v in r.items() if k in known} for r in rows], "pictures of the video")

@@ -80,6 +80,12 @@ SPEC = System(
             needs="data?",
         ),
         Verb(
+            "watch",
+            f"{_HERE}.watch:watch",
+            f"{_HERE}.options:WatchOptions",
+            "look at a camera or a network stream as it comes",
+        ),
+        Verb(
             "serve",
             f"{_HERE}.serve:serve",
             f"{_HERE}.options_serve:ServeOptions",

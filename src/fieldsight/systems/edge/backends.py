@@ -5,7 +5,7 @@ runtime      file                             packages             INT8
 ============ ================================ ==================== ==================================================
 torch        model folder                     (none)               none: eager torch has no integers
 torchscript  ``.torchscript``                 (none)               none
-onnx         ``.onnx``, ONNX Runtime          extra ``onnx``       own calibration (percentile 99.95, float head)
+onnx         ``.onnx``, ONNX Runtime          extra ``onnx``       own calibration (least error, float head)
 openvino     folder, OpenVINO                 extra ``openvino``   NNCF
 ncnn         folder, ncnn through pnnx        extra ``ncnn``       own calibration, own writer
 tensorrt     ``.engine``, TensorRT            NVIDIA's own         own calibration, explicit pairs
@@ -29,8 +29,8 @@ from numpy.typing import NDArray
 
 from fieldsight.errors import ConfigError, ExportError, unknown
 from fieldsight.export.calibration import Inputs
-from fieldsight.export.onnx import facts, first_line
-from fieldsight.export.runtime import _cpu_flags, import_onnxruntime, import_openvino
+from fieldsight.export.onnx import facts
+from fieldsight.export.runtime import _cpu_flags, first_line, import_openvino, onnx_session
 from fieldsight.model import Model, Runner
 from fieldsight.systems.edge.backends_source import Source
 
@@ -225,16 +225,7 @@ def _write_onnx(source: Source, path: Path, precision: str) -> tuple[str, ...]:
 
 
 def _open_onnx(path: Path, precision: str, threads: int | None) -> Session:
-    onnxruntime = import_onnxruntime("The ONNX runtime")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if threads is not None:
-        options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime's exceptions share no base class
-        raise ExportError(f"ONNX Runtime can't load '{path.name}': {first_line(error)}") from None
+    session = onnx_session(path, threads)
     given, told = session.get_inputs()[0].name, session.get_outputs()[0].name
 
     def run(pictures: Floats) -> Floats:

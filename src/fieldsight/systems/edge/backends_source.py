@@ -51,12 +51,16 @@ class Source:
 
     @cached_property
     def onnx(self) -> Path:
-        """The network in float32 as an ONNX file.
+        """The network in float32 as an ONNX file: its own, where the model is such a file.
 
         Raises:
             MissingExtraError: the packages of the extra ``onnx`` are not installed.
             ExportError: the network can't be written.
         """
+        from fieldsight.systems.edge.external import OnnxDetector
+
+        if isinstance(self.model, OnnxDetector):
+            return self.model.file.canonical
         self.work.mkdir(parents=True, exist_ok=True)
         path = self.work / "graph-fp32.onnx"
         to_onnx(self.model, path, self.opset)

@@ -20,7 +20,7 @@ from fieldsight.data.detection.letterbox import preprocess
 from fieldsight.data.detection.sample import DetectionSample
 from fieldsight.data.files import sha256
 from fieldsight.data.images import write_image
-from fieldsight.errors import ConfigError, FieldsightError, MissingExtraError
+from fieldsight.errors import ConfigError, DataError, FieldsightError, MissingExtraError
 from fieldsight.export.calibration import Inputs
 from fieldsight.export.onnx import first_line
 from fieldsight.export.runtime import int8_support
@@ -36,6 +36,7 @@ from fieldsight.systems.edge.bench_rows import Timing, accuracy_cells, against_s
 from fieldsight.systems.edge.bench_timing import Job, measure
 from fieldsight.systems.edge.data import keep
 from fieldsight.systems.edge.evaluate import average_precision, choose
+from fieldsight.systems.edge.external import OnnxDetector, backend_for
 from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions
 from fieldsight.systems.edge.options_bench import COLUMNS, EdgeBenchOptions
 from fieldsight.systems.edge.predict import EdgeModel
@@ -86,7 +87,7 @@ def bench(
             kept = keep(samples[::step][: max(options.frames, PHOTOS)], "reading pictures")
             idle = idle_watts(found, options.idle) if found is not None and options.idle > 0 else None
             run = _Run(model, options, Path(name), kept, processors, found, idle, joules)
-            rows = [row for runtime in options.runtimes for row in run.rows(backend(runtime))]
+            rows = [row for runtime in options.runtimes for row in run.rows(backend_for(model, runtime))]
             facts = {**environment(options.threads, processors), **run.facts(on, why)}
     finally:
         torch.set_num_threads(before)
@@ -98,12 +99,21 @@ def bench(
 def estimated_joules(model: EdgeModel, hardware: str) -> dict[str, float]:
     """Joules of one inference by precision, from counts and a hardware profile: an estimate, never a measurement.
 
+    Empty where an ONNX file's operations can't be counted.
+
     Raises:
         ConfigError: there is no such profile, or it knows no such precision.
     """
-    from fieldsight.profile import count_module, energy
+    from fieldsight.profile import count_module, count_onnx, energy
 
-    counts = count_module(model.graph(), *(model.typical()[name] for name in model.input_names))
+    if isinstance(model, OnnxDetector):
+        try:
+            counts = count_onnx(model.file.canonical, {"image": tuple(model.typical()["image"].shape)})
+        except DataError as error:
+            progress.note(f"no estimate of energy: {error}")
+            return {}
+    else:
+        counts = count_module(model.graph(), *(model.typical()[name] for name in model.input_names))
     return {p: float(energy(counts, hardware, precision=p).per_sample) for p in ("fp32", "fp16", "int8")}
 
 
@@ -151,7 +161,7 @@ class _Run:
         own = model.config
         self.model, self.options, self.work, self.samples = model, options, work, samples
         self.processors, self.sensor, self.idle_w, self.joules = processors, sensor, idle_w, joules
-        self.name = f"{own.family}{own.size}-{own.input}"
+        self.name = model.name if isinstance(model, OnnxDetector) else f"{own.family}{own.size}-{own.input}"
         self.device = processor()
         self.input, self.photos = self._stage()
         self.no_int8 = ""
@@ -245,7 +255,7 @@ class _Run:
             **accuracy_cells(own.pool),
             **(speed_cells(timing) if timing else {}),
             **energy_cells(timing, self.idle_w, self.sensor is not None),
-            "epi_estimated_j": self.joules[precision],
+            "epi_estimated_j": self.joules.get(precision),
             "size_mb": own.artefact.bytes / 1e6,
         }
         single, reference = timings.get("fp32"), written.get("fp32")

@@ -41,6 +41,7 @@ def draw_boxes(
     ids: Sequence[int] | NDArray[np.int64] | None = None,
     limit_width: int = 2000,
     least: int = LEAST,
+    size: tuple[int, int] | None = None,
 ) -> Picture:
     """A photo with its boxes, each with its class and score, and its number where it has one.
 
@@ -50,11 +51,12 @@ def draw_boxes(
 
     Args:
         picture: ``(H, W, 3)`` uint8 RGB.
-        detections: boxes in its pixels.
+        detections: boxes in its pixels, or those of ``size``.
         classes: names by label; a label beyond them is written as a number.
         ids: ``(K,)`` numbers of tracks; 0 and below stand for none.
         limit_width: longer side of the drawing at the most, in pixels; a larger photo is shrunk before it is drawn on.
         least: longer side at the least; a smaller photo is enlarged by a whole factor. 0 keeps its size.
+        size: height and width of the photo that the boxes are in, where ``picture`` is a shrunk one of it.
 
     Returns:
         ``(h, w, 3)`` uint8 RGB, a new array.
@@ -70,7 +72,7 @@ def draw_boxes(
     if numbers is not None and len(numbers) != len(detections):
         raise DataError(f"{len(detections)} boxes need as many ids, got {len(numbers)}.")
     base = _sized(picture, limit_width, least)
-    boxes, shown = _placed(detections.boxes, picture.shape, base.shape)
+    boxes, shown = _placed(detections.boxes, size or picture.shape, base.shape)
     order = [int(k) for k in np.argsort(-detections.scores, kind="stable") if shown[k]]
     image = Image.fromarray(base)
     draw = ImageDraw.Draw(image)
@@ -78,14 +80,14 @@ def draw_boxes(
     line = max(2, round(longest / 500))
     for k in reversed(order):  # the best on top
         _outline(draw, boxes[k], class_colour(int(detections.labels[k])), line)
-    size = max(LEAST_TEXT, round(longest * TEXT_SHARE))
+    letters = max(LEAST_TEXT, round(longest * TEXT_SHARE))
     taken = np.zeros((0, 4), np.float64)
     for k in order:
         label = int(detections.labels[k])
         name = label_of(" ".join(classes[label].split())) if 0 <= label < len(classes) else str(label)
         number = "" if numbers is None or numbers[k] <= 0 else f"#{numbers[k]} "
         text = f"{number}{name} {detections.scores[k]:.2f}"
-        taken = _label(draw, text, boxes[k], class_colour(label), size, taken, base.shape)
+        taken = _label(draw, text, boxes[k], class_colour(label), letters, taken, base.shape)
     return np.array(image)
 
 

@@ -26,6 +26,7 @@ from fieldsight.report.evaluation import Evaluation
 from fieldsight.run import Run, command_line, commit, now, versions
 from fieldsight.systems.edge.data import heldout
 from fieldsight.systems.edge.drawing import draw_boxes
+from fieldsight.systems.edge.external import OnnxDetector
 from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.validate import best_overlap
@@ -53,18 +54,27 @@ def evaluate(model: EdgeModel, data: Path | None, options: EvaluateOptions) -> E
         (both_settings(found.pool, options.conf), low.per_class(), high.per_class()),
         _plots(found.pool, model.classes),
         dict(_pictures(model, samples, options.pictures)),
-        {"confidence of the best F1": round(best.conf, 4), "families": model.config.family, "size": model.config.size},
+        {"confidence of the best F1": round(best.conf, 4), **_kind(model)},
         warnings,
     )
+
+
+def _kind(model: EdgeModel) -> dict[str, str]:
+    if isinstance(model, OnnxDetector):
+        return {"file": model.file.path.name}
+    return {"families": model.config.family, "size": model.config.size}
 
 
 def choose(model: EdgeModel, data: Path | None, options: EvaluateOptions) -> tuple[list[DetectionSample], str]:
     """What to measure on, and what to call it.
 
     Raises:
-        DataError: the folder can't be used, its classes are others, or the split is empty.
+        DataError: the folder can't be used, its classes are others, or the split is empty; none, and nothing is drawn
+            with the model's classes.
     """
     if data is None:
+        if isinstance(model, OnnxDetector):
+            model.needs_world()
         samples = heldout(model.config.data, options.shift)
         light = "other light, textures and altitudes, " if options.shift else ""
         return samples, f"{len(samples)} held-out drawn frames ({light}world {model.config.data.world})"

@@ -11,15 +11,16 @@ from typing import Any
 
 from fieldsight import progress
 from fieldsight.data.files import atomic, atomic_folder
-from fieldsight.errors import ConfigError
+from fieldsight.errors import ConfigError, ExportError
 from fieldsight.export.calibration import Inputs
 from fieldsight.export.onnx import check_parity, export_onnx, export_openvino, stamp
 from fieldsight.export.quantize import Gap, check_useful, export_openvino_int8
 from fieldsight.export.verbs import Exported
 from fieldsight.model import Runner
-from fieldsight.systems.edge.backends import Backend, backend, half_unit, size_of
+from fieldsight.systems.edge.backends import Backend, half_unit, size_of
 from fieldsight.systems.edge.backends_source import Source, inputs_for
 from fieldsight.systems.edge.export_parity import BoxParity, check_boxes, unseen_pictures, with_suppression
+from fieldsight.systems.edge.external import OnnxDetector, backend_for
 from fieldsight.systems.edge.options import PredictOptions
 from fieldsight.systems.edge.options_bench import EdgeExportOptions
 from fieldsight.systems.edge.predict import EdgeModel
@@ -72,8 +73,10 @@ def export(model: EdgeModel, out: Path | None, options: EdgeExportOptions) -> Ed
         MissingExtraError: the runtime is not installed.
         ExportError: the export failed, or differs; nothing is written then.
     """
-    chosen = backend(options.format)
+    chosen = backend_for(model, options.format)
     target = _target(out, chosen)
+    if options.nms and isinstance(model, OnnxDetector):
+        raise ExportError(model.lacking("An export with its suppression inside"))
     joined = with_suppression(model, model.suppression(PredictOptions())) if options.nms else model
     with tempfile.TemporaryDirectory() as name, _place(target, chosen) as temporary:
         work = Path(name)
@@ -122,10 +125,11 @@ def _write(
 ) -> _Checked:
     """Write one precision and compare tensors; what the core writes, it checks itself."""
     name, precision = chosen.name, options.precision
-    if precision == "fp32" and name in ("onnx", "openvino") and not options.nms:
+    core = name in ("onnx", "openvino") and not isinstance(model, OnnxDetector)
+    if precision == "fp32" and core and not options.nms:
         whole = export_onnx if name == "onnx" else export_openvino
         return _Checked(whole(model, path, options.tolerance, options.opset), {})
-    if name == "openvino" and precision == "int8":
+    if name == "openvino" and core and precision == "int8":
         assert held_out is not None
         found = export_openvino_int8(
             model, path, source.calibration_inputs(), held_out, options.int8_tolerance, options.opset

@@ -29,6 +29,17 @@ class PredictOptions(Config):
 
 
 @dataclass(frozen=True)
+class WatchOptions(PredictOptions):
+    """Options of ``watch``: those of ``predict``, and the stream."""
+
+    # the server's own cameras and network are no web client's business
+    source: str = setting("", "address (rtsp://, http://, udp://) or number of a camera", web=False)
+    seconds: float = setting(0.0, "ends after so many seconds; 0: with the stream or Ctrl-C", ge=0)
+    timeout: float = setting(10.0, "seconds without a frame after which the stream counts as broken off", gt=0, le=600)
+    retries: int = setting(3, "how often a stream that broke off is opened again", ge=0, le=1000)
+
+
+@dataclass(frozen=True)
 class MakeDataOptions(Data):
     """Options of ``make-data``."""
 

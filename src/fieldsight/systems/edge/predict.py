@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -10,12 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from fieldsight import progress
+from fieldsight.data.blocks import Blocks
 from fieldsight.data.detection.letterbox import Placement
 from fieldsight.data.detection.letterbox import preprocess as letterboxed
 from fieldsight.data.detection.sample import Detections, Picture
+from fieldsight.data.folders import Item
 from fieldsight.data.images import read_image, to_uint8
 from fieldsight.engine.seed import torch_seed
-from fieldsight.errors import ConfigError, unknown
+from fieldsight.errors import ConfigError, DataError, unknown
 from fieldsight.model import Model
 from fieldsight.nn.detection.nms import Suppression, suppress
 from fieldsight.predicting import Outcome
@@ -24,7 +29,9 @@ from fieldsight.systems.edge.config import EdgeConfig
 from fieldsight.systems.edge.data import class_names, drawn_splits
 from fieldsight.systems.edge.detector import Detector, Exported, build_detector, free_of_nms, soft_pictures
 from fieldsight.systems.edge.options import PredictOptions
+from fieldsight.systems.edge.photo import LARGE, Photo, open_photo
 from fieldsight.systems.edge.results import Found, write_together
+from fieldsight.systems.edge.tiled import WHOLE, find_tiled, find_whole
 
 #: Endings of videos that are read frame by frame.
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
@@ -52,6 +59,13 @@ class EdgeModel(Model):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(torch_seed(config.seed, "init", "detector"))
             return cls(named, cls.build(named))
+
+    @classmethod
+    def from_file(cls, path: Path) -> EdgeModel:
+        """A detector of others as an ONNX file; see :mod:`fieldsight.systems.edge.external`."""
+        from fieldsight.systems.edge.external import OnnxDetector
+
+        return OnnxDetector.from_file(path)
 
     @property
     def detector(self) -> Detector:
@@ -84,10 +98,23 @@ class EdgeModel(Model):
 
     # ---------------------------------------------------------------------------------------- prediction
 
+    def items(self, inputs: Any) -> list[Item]:
+        """Photos and videos, one by one.
+
+        Raises:
+            DataError: nothing to work on, or an address: streams have a verb of their own.
+        """
+        for one in inputs if isinstance(inputs, (list, tuple)) else [inputs]:
+            if isinstance(one, str) and "://" in one:
+                raise DataError(f"'{one}' is an address, no file. Use: fieldsight edge watch --source ADDRESS")
+        return super().items(inputs)
+
     def read(self, item: Any, options: PredictOptions) -> Any:
-        """A photo as ``(H, W, 3)`` uint8 RGB; the path of a video as it is."""
-        if isinstance(item, (str, Path)) and Path(item).suffix.lower() in VIDEO_SUFFIXES:
-            return Path(item)
+        """A photo as ``(H, W, 3)`` uint8 RGB, or a :class:`~fieldsight.systems.edge.photo.Photo` where it is a large
+        TIFF or lies on a map; the path of a video as it is."""
+        if isinstance(item, (str, Path)):
+            video = Path(item).suffix.lower() in VIDEO_SUFFIXES
+            return Path(item) if video else open_photo(Path(item))
         return np.ascontiguousarray(to_uint8(read_image(item, "rgb")))
 
     def preprocess(self, value: Picture, options: PredictOptions) -> tuple[dict[str, Tensor], Any]:
@@ -127,14 +154,22 @@ class EdgeModel(Model):
             kept &= np.isin(found.labels, [self.classes.index(name) for name in options.only])
         return Detections.of(found.boxes[kept], found.scores[kept], found.labels[kept])
 
-    def find(self, picture: Picture, options: PredictOptions | None = None) -> Detections:
-        """Boxes of a photo ``(H, W, 3)`` uint8 RGB, in its pixels; in tiles where the options say so."""
+    def find(self, picture: Picture | Blocks, options: PredictOptions | None = None) -> Detections:
+        """Boxes of a photo, in its pixels; in tiles where the options say so.
+
+        Args:
+            picture: ``(H, W, 3)`` uint8 RGB, or a reader of its blocks, of which no more than a tile or a band of rows
+                is in memory at a time; without tiles it is looked at as a whole, shrunk.
+            options: of ``predict``.
+        """
         options = options or PredictOptions()
         if options.tile and max(picture.shape[:2]) > options.tile:
-            from fieldsight.systems.edge.tiled import find_tiled
-
             whole = options.__class__(**{**options.to_dict(), "tile": 0})
-            return find_tiled(lambda part: self.find(part, whole), picture, options.tile, options.overlap)
+            return find_tiled(
+                lambda part: self.find(part, whole), picture, options.tile, options.overlap, most=options.most
+            )
+        if not isinstance(picture, np.ndarray):
+            return find_whole(lambda part: self.find(part, options), picture, max(self.config.input, WHOLE))
         batch, (_, where) = self.preprocess(picture, options)
         return self.boxes(self.forward(batch)["output"].numpy(), where, options)
 
@@ -148,7 +183,23 @@ class EdgeModel(Model):
             from fieldsight.systems.edge.video import predict_video
 
             return predict_video(self, value, options)
-        return self.told(value, self.find(value, options)).with_labels(options.labels)
+        photo = value if isinstance(value, Photo) else Photo(value)
+        with contextlib.closing(photo):
+            found = self.told(photo.picture(), self.find(photo.source, options))
+        notes = self._notes(photo, options)
+        return replace(
+            found, size=photo.size, georeference=photo.georeference, label_files=options.labels,
+            facts={**found.facts, **({"notes": notes} if notes else {})},
+        )  # fmt: skip
+
+    def _notes(self, photo: Photo, options: PredictOptions) -> list[str]:
+        """What is worth knowing of how a photo was looked at; said, too."""
+        high, wide = photo.size
+        if high * wide <= LARGE or 0 < options.tile < max(high, wide):
+            return []
+        text = f"{wide:,} x {high:,} pixels looked at as a whole: small objects are lost, tiles find them (--tile 640)"
+        progress.note(text)
+        return [text]
 
     # ------------------------------------------------------------------------------------------- exports
 

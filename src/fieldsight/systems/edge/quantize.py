@@ -117,6 +117,7 @@ def quantize(model: EdgeModel, out: Path | None, options: QuantizeOptions, data:
     target = _target(out)
     import_onnx("INT8 as ONNX")
     import_onnxruntime("Measuring INT8")
+    model.graph()  # an ONNX file has none: said before anything is read
     photos = gather_photos(model, options, data)
     for warning in photos.warnings:
         progress.note(f"warning: {warning}")

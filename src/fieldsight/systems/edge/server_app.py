@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fieldsight._version import __version__
-from fieldsight.errors import MissingExtraError
 from fieldsight.studio import live
 from fieldsight.systems.edge import protocol
 from fieldsight.systems.edge.protocol import Frame, FrameError
@@ -71,36 +70,25 @@ def build(server: Server) -> FastAPI:
     Raises:
         MissingExtraError: FastAPI is not installed.
     """
-    try:
-        from fastapi import FastAPI
-    except ImportError as error:
-        raise MissingExtraError(error.name or "fastapi", "studio", "The detection server") from None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await asyncio.to_thread(server.worker.close)
 
-    app = FastAPI(title="fieldsight edge", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app = live.empty_app("fieldsight edge", "The detection server", lifespan)
     app.state.edge = server
     add_routes(app, "", lambda: server)
     return app
 
 
 def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
-    """Add page, socket and photos to an app.
+    """Add the page at ``prefix``, socket, photos and health below it; ``server`` is asked for once a client comes.
 
-    Args:
-        app: the app.
-        prefix: in front of every address; the page itself stands at the prefix.
-        server: gives what the routes share; called when the first client comes, in a thread.
+    It gives what the routes share, and is called in a thread.
     """
-    from starlette.responses import HTMLResponse, JSONResponse
+    from starlette.responses import JSONResponse
     from starlette.routing import Route, WebSocketRoute
-
-    async def page(request: Request) -> Response:
-        text, headers = live.page("fieldsight.systems.edge", "serve.html", request.headers.get("host", ""))
-        return HTMLResponse(text, headers=headers)
 
     async def health(request: Request) -> Response:
         shared = await asyncio.to_thread(server)
@@ -118,7 +106,7 @@ def add_routes(app: FastAPI, prefix: str, server: Callable[[], Server]) -> None:
             await _Client(shared, socket).run()
 
     app.router.routes.extend([
-        Route(prefix or "/", page),
+        live.page_route(prefix, "fieldsight.systems.edge", "serve.html"),
         Route(f"{prefix}/health", health),
         Route(f"{prefix}/predict", predict, methods=["POST"]),
         WebSocketRoute(f"{prefix}/ws", stream),

@@ -17,7 +17,6 @@ from fieldsight.systems.edge.options_bench import MORE_COLUMNS
 from fieldsight.systems.edge.profiles import BenchRow, paper_rows, read_rows
 from fieldsight.systems.edge.recommend import Constraints, Judged, Recommendation, recommend, value_of
 from fieldsight.systems.edge.studio_plot import plot
-from fieldsight.systems.edge.studio_view import soft
 
 #: What decides among those that fit, and of what the frames a second are.
 PREFER = {
@@ -185,8 +184,8 @@ def found_html(found: Recommendation, source: str) -> str:
     every = [*found.ranked, *found.near, *found.others]
     drawn = f'<div class="edge-plot">{plot(found)}{plot(found, narrow=True)}</div>{_legend()}'
     without = sum(value_of(j.row, "fps", found.constraints) is None or j.row.map50_95 is None for j in every)
-    gone = soft(f"{without} without a measured accuracy or speed can't be drawn.") if without else ""
-    about = soft(f"{source}: {len(every)} configurations of board, model and precision.")
+    gone = render.soft(f"{without} without a measured accuracy or speed can't be drawn.") if without else ""
+    about = render.soft(f"{source}: {len(every)} configurations of board, model and precision.")
     return f"{verdict(found)}{notes}{drawn}{gone}{_table(found)}{about}{_download(found)}"
 
 
@@ -271,7 +270,7 @@ def _rows_html(group: Sequence[Judged], columns: Sequence[Any], found: Recommend
         name = f"{escape(one.row.name)}<small>{escape(why(one, found))}</small>"
         body += f"<tr{best}><td>{rank}</td><td>{name}</td>{cells}</tr>"
     more = len(group) - SHOWN
-    rest = soft(f"and {more:,} more") if more > 0 else ""
+    rest = render.soft(f"and {more:,} more") if more > 0 else ""
     return (
         '<div class="fs-scroll edge-rows" tabindex="0"><table><thead><tr><th></th><th>board + model</th>'
         f"{head}</tr></thead><tbody>{body}</tbody></table></div>{rest}"

@@ -16,7 +16,6 @@ from html import escape
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import numpy as np
 
@@ -123,7 +122,7 @@ class Sifted(Prediction):
         """
         seen = self.seen
         if isinstance(seen, Found):
-            return draw_boxes(seen.picture, seen.found, seen.classes, limit_width=ROOM)
+            return seen.draw(ROOM)
         ((_, drawn),) = _drawn(seen, [seen.frames[min(max(index, 0), len(seen.frames) - 1)]], ROOM)
         return drawn
 
@@ -351,43 +350,24 @@ def several(results: Sequence[tuple[str, Sifted]]) -> str:
         for name, found in counted
     ]
     columns = dict.fromkeys(("photo or video", "in all", *names), "")
-    return f"<h3>All {len(results)}</h3>{soft('Choose one by its number above.')}" + render.table(
+    return f"<h3>All {len(results)}</h3>{render.soft('Choose one by its number above.')}" + render.table(
         Table(columns, rows), most=200
     )
 
 
 def downloads(shown: Shown, view: View, joint: Sequence[str]) -> str:
     """Buttons that download the files of one result and those about all photos, and everything as ZIP, as HTML."""
-    found: list[str] = []
+    found: list[tuple[Path, str]] = []
     own = [name for name in view.files if not is_joint(name)]
     mine = VIDEO_FILES if any(name.endswith(".jsonl") for name in own) else FILES
     for names, kinds in ((own, mine), (joint, JOINT_FILES)):
         for end, words in kinds:
             for name in (n for n in names if n.endswith(end)):
-                found.append(_link(shown, name, words, main=not found))
-    every = f"/results/{quote(shown.key)}/all.zip"
-    found.append(f'<a class="fs-button" href="{every}" download="results.zip">All files, ZIP</a>')
-    return (
-        '<h3>Files</h3><p style="display:flex;flex-wrap:wrap;gap:8px;margin:0">' + "".join(found) + "</p>"
-        + soft("The files hold what is shown: they follow the confidence and the ticks.")
-    )  # fmt: skip
+                found.append((shown.folder / name, words))
+    about = "The files hold what is shown: they follow the confidence and the ticks."
+    return render.buttons(shown.key, found, shown.folder, about)
 
 
 def is_joint(name: str) -> bool:
     """True for a file about all photos."""
     return Path(name).parent.name == JOINT
-
-
-def _link(shown: Shown, name: str, words: str, main: bool) -> str:
-    path = shown.folder / name
-    address = f"/results/{quote(shown.key)}/{quote(name)}"
-    kind = "fs-button fs-main" if main else "fs-button"
-    return (
-        f'<a class="{kind}" href="{address}" download="{escape(path.name)}">{escape(words)} '
-        f'<small style="color:inherit;opacity:.75">{render.size(path)}</small></a>'
-    )
-
-
-def soft(words: str) -> str:
-    """A small line of text, as HTML."""
-    return f'<p class="fs-soft">{escape(words)}</p>'

@@ -9,15 +9,14 @@ that are not cut meet those of other tiles by IoU alone, so that small objects b
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight import progress
+from fieldsight.data.blocks import Blocks, shrunk_by_bands
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.nn.detection.boxes import iou_pairs
@@ -42,23 +41,6 @@ BAND = 2**23
 
 #: Tiles from which progress is told.
 MANY = 32
-
-
-class Blocks(Protocol):
-    """A photo that is read in parts.
-
-    Attributes:
-        shape: height and width in pixels; more numbers may follow.
-    """
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """See the class."""
-        ...
-
-    def __call__(self, rows: slice, columns: slice) -> Picture:
-        """``(h, w, 3)`` uint8 RGB of these rows and columns."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -149,8 +131,28 @@ def find_tiled(
     watched = progress.track(frames, "looking at tiles") if len(frames) >= MANY else frames
     parts = [(frame, find(_seen(read, frame))) for frame in watched]
     if whole:
-        parts.append(((0, 0, width, height), _whole(find, read, (height, width), max(tile, WHOLE))))
+        parts.append(((0, 0, width, height), find_whole(find, source, max(tile, WHOLE))))
     return _best(merged(pooled(parts, (height, width), tile), iou, inside), most)
+
+
+def find_whole(find: Callable[[Picture], Detections], source: Picture | Blocks, longest: int = WHOLE) -> Detections:
+    """Boxes of the whole photo, looked at with ``longest`` pixels a side at the most, in its own pixels."""
+    height, width = _size(source)
+    small = shrunk(source, longest)
+    found = find(small)
+    scale = np.array([width / small.shape[1], height / small.shape[0]] * 2)
+    return Detections.of(found.boxes.astype(np.float64) * scale, found.scores, found.labels)
+
+
+def shrunk(source: Picture | Blocks, longest: int) -> Picture:
+    """The photo shrunk by area to ``longest`` pixels a side at the most, read some rows at a time."""
+    height, width = _size(source)
+    read = _reader(source)
+
+    def seen(rows: slice, columns: slice) -> Picture:
+        return _seen(read, (columns.start, rows.start, columns.stop, rows.stop))
+
+    return shrunk_by_bands(seen, (height, width), longest, BAND / width)
 
 
 def pooled(parts: list[tuple[tuple[int, int, int, int], Detections]], size: tuple[int, int], tile: int = 0) -> Pool:
@@ -308,32 +310,6 @@ def _seen(read: Callable[[slice, slice], Picture], frame: tuple[int, int, int, i
             f"{(y1 - y0, x1 - x0, 3)} uint8 is wanted."
         )
     return part
-
-
-def _whole(
-    find: Callable[[Picture], Detections], read: Callable[[slice, slice], Picture], size: tuple[int, int], longest: int
-) -> Detections:
-    """Boxes of the whole photo, looked at with ``longest`` pixels at the most, in its own pixels."""
-    small = _shrunk(read, size, longest)
-    found = find(small)
-    scale = np.array([size[1] / small.shape[1], size[0] / small.shape[0]] * 2)
-    return Detections.of(found.boxes.astype(np.float64) * scale, found.scores, found.labels)
-
-
-def _shrunk(read: Callable[[slice, slice], Picture], size: tuple[int, int], longest: int) -> Picture:
-    """The photo shrunk by area, some rows at a time."""
-    import cv2
-
-    height, width = size
-    factor = min(1.0, longest / max(size))
-    high, wide = max(1, round(height * factor)), max(1, round(width * factor))
-    out = np.empty((high, wide, 3), np.uint8)
-    lines = max(1, math.floor(BAND / width * factor))
-    for top in range(0, high, lines):
-        bottom = min(high, top + lines)
-        band = _seen(read, (0, round(top * height / high), width, round(bottom * height / high)))
-        out[top:bottom] = cv2.resize(band, (wide, bottom - top), interpolation=cv2.INTER_AREA)
-    return out
 
 
 # ------------------------------------------------------------------------------------------------- geometry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from fieldsight import progress
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.files import atomic, write_json
 from fieldsight.data.images import resize, write_image
-from fieldsight.data.video import Video, write_video
+from fieldsight.data.video import LEAST_FPS, Frames, Video, write_video
 from fieldsight.errors import DataError, ExportError
 from fieldsight.predictions import Prediction, Table, beside
 from fieldsight.systems.edge.drawing import draw_boxes
@@ -24,15 +25,6 @@ from fieldsight.systems.edge.tracking import Tracker, TrackOptions
 if TYPE_CHECKING:
     from fieldsight.systems.edge.options import PredictOptions
     from fieldsight.systems.edge.predict import EdgeModel
-
-#: Frames a second where a video does not say.
-FPS = 25.0
-
-#: Least frames a second of a written video.
-LEAST_FPS = 1.0
-
-#: After so many frames in a row that can't be read, no more are tried.
-GIVE_UP = 300
 
 #: Seconds after which a track that was not seen ends (the paper's 30 frames).
 FORGET = 1.0
@@ -112,19 +104,11 @@ class VideoFound(Prediction):
     def rows(self) -> Iterator[dict[str, Any]]:
         """A frame each: its number, seconds, and boxes with class, score and, where objects were followed, track."""
         for frame in self.frames:
-            boxes = []
-            for k, (box, score, label) in enumerate(
-                zip(frame.found.boxes.tolist(), frame.found.scores.tolist(), frame.found.labels.tolist(), strict=True)
-            ):
-                one = {"class": self.name(label), "score": round(score, 5), "box": [round(v, 2) for v in box]}
-                if frame.ids is not None:
-                    one["id"] = int(frame.ids[k]) or None
-                boxes.append(one)
-            yield {"frame": frame.number, "time": round(frame.number / self.fps, 3), "boxes": boxes}
+            yield row_of(frame, self.classes, frame.number / self.fps)
 
     def name(self, label: int) -> str:
         """A class by its label."""
-        return self.classes[label] if 0 <= label < len(self.classes) else str(label)
+        return name_of(label, self.classes)
 
     def to_dict(self) -> dict[str, Any]:
         """Size, frames, boxes and tracks of each class, and what went wrong."""
@@ -216,16 +200,29 @@ class VideoFound(Prediction):
         return ""
 
     def _again(self, video: Video) -> Iterator[Picture]:
-        """The frames drawn, read in the very order of the first time, since a damaged video tells them apart so."""
-        wanted = {frame.number: frame for frame in self.frames}
-        for number in progress.track(range(0, max(wanted, default=-1) + 1, self.every), "writing the video"):
-            try:
-                picture = video(number)
-            except DataError:
-                continue
-            if number in wanted:
-                frame = wanted[number]
-                yield draw_boxes(picture, frame.found, self.classes, frame.ids)
+        """The frames drawn, as far as they can be read again."""
+        for frame in progress.track(self.frames, "writing the video"):
+            with contextlib.suppress(DataError):
+                yield draw_boxes(video(frame.number), frame.found, self.classes, frame.ids)
+
+
+def name_of(label: int, classes: Sequence[str]) -> str:
+    """A class by its label."""
+    return classes[label] if 0 <= label < len(classes) else str(label)
+
+
+def row_of(frame: Frame, classes: Sequence[str], seconds: float) -> dict[str, Any]:
+    """A frame as plain values: its number, seconds, and boxes with class, score and, if followed, track."""
+    boxes = []
+    found = frame.found
+    for k, (box, score, label) in enumerate(
+        zip(found.boxes.tolist(), found.scores.tolist(), found.labels.tolist(), strict=True)
+    ):
+        one = {"class": name_of(label, classes), "score": round(score, 5), "box": [round(v, 2) for v in box]}
+        if frame.ids is not None:
+            one["id"] = int(frame.ids[k]) or None
+        boxes.append(one)
+    return {"frame": frame.number, "time": round(seconds, 3), "boxes": boxes}
 
 
 def predict_video(model: EdgeModel, path: str | Path, options: PredictOptions) -> VideoFound:
@@ -244,13 +241,12 @@ def predict_video(model: EdgeModel, path: str | Path, options: PredictOptions) -
         DataError: no such file, no video, or none of its frames can be read.
     """
     if "://" in str(path):
-        raise DataError(f"'{path}' is an address; only files are read here. Record a piece of the stream first.")
+        raise DataError(f"'{path}' is an address, no file. Use: fieldsight edge watch --source {path}")
     source = Path(path)
     video = Video(source)
     try:
         run = _Run(model, video, options)
-        for number, picture in run.pictures():
-            run.look(number, picture)
+        run.look_at_all()
         return run.result()
     finally:
         video.close()
@@ -268,11 +264,8 @@ class _Run:
 
     def __init__(self, model: EdgeModel, video: Video, options: PredictOptions) -> None:
         self.model, self.video, self.options = model, video, options
-        self.notes: list[str] = []
-        self.fps = video.fps
-        if not 0 < self.fps < 1000:
-            self.fps = FPS
-            self._note(f"the video does not say its speed: {FPS:g} frames a second are assumed")
+        self.source = Frames(video, options.every)
+        self.fps = self.source.fps
         self.frames: list[Frame] = []
         self.size = (0, 0)
         self.previews: list[tuple[int, Picture]] = []
@@ -284,33 +277,18 @@ class _Run:
             self.options = options.replace(conf=tracking.low)
             self.tracker = Tracker(tracking)
 
-    def pictures(self) -> Iterator[tuple[int, Picture]]:
-        """Number and picture of each frame that can be read."""
-        wanted = range(0, self.video.count, self.options.every)
-        lost: list[int] = []
-        tail = 0  # of those, how many at the end so far
-        for number in progress.track(wanted, "looking at frames"):
-            try:
-                picture = self.video(number)
-            except DataError:
-                lost.append(number)
-                tail += 1
-                if tail >= GIVE_UP:
-                    break
-            else:
-                self._pass(tail)
-                tail = 0
-                yield number, picture
-        inner = lost[: len(lost) - tail]
-        if inner:
-            some = ", ".join(map(str, inner[:10])) + (", ..." if len(inner) > 10 else "")
-            self._note(f"{len(inner)} frames can't be read and are left out: {some}")
-        if tail and self.frames:
-            self._note(f"the video ends at frame {lost[-tail]}, though its header tells of {self.video.count}")
+    def look_at_all(self) -> None:
+        """Find the boxes of every frame that can be read."""
+        for number, picture in self.source:
+            if self.frames:
+                self._pass((number - self.frames[-1].number) // self.options.every - 1)
+            self.look(number, picture)
+        for text in self.source.notes:
+            progress.note(f"{self.video.path.name}: {text}")
 
     def _pass(self, count: int) -> None:
         """Let time go on for what is followed, over frames that can't be read."""
-        if self.tracker is not None and self.frames:
+        if self.tracker is not None:
             for _ in range(count):
                 self.tracker.step(Detections.of([], [], []))
 
@@ -336,12 +314,8 @@ class _Run:
             raise DataError(f"'{self.video.path}': none of its frames can be read.")
         return VideoFound(
             self.video.path, self.size, tuple(self.model.classes), self.frames, self.fps, self.options.every,
-            self.video.count, tuple(self.notes), tuple(self.previews),
+            self.video.count, tuple(self.source.notes), tuple(self.previews),
         )  # fmt: skip
-
-    def _note(self, text: str) -> None:
-        self.notes.append(text)
-        progress.note(f"{self.video.path.name}: {text}")
 
 
 def _by_count(pair: tuple[Any, Any]) -> tuple[int, int]:

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from fieldsight.data import blocks
+from fieldsight.data.blocks import open_blocks, open_large, shrunk_by_bands
+from fieldsight.data.georeference import Georeference, read_georeference
+from fieldsight.data.geotiff import write_geotiff
+from fieldsight.data.images import read_image
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.crack.georeference import Georeference, read_georeference
-from fieldsight.systems.crack.geotiff import write_geotiff
-from fieldsight.systems.crack.raster import read_rows
 
 KEYS = (1, 1, 0, 4, 1024, 0, 1, 1, 1025, 0, 1, 1, 1026, 34737, 22, 0, 3072, 0, 1, 32631)
 SCALE = (33550, 12, 3, (0.01, 0.01, 0.0), True)
@@ -96,7 +98,7 @@ def test_broken_tags_are_a_note(tmp_path, tags):
     found = read_georeference(saved(tmp_path / "a.tif", tags=tags))
     assert found.notes
     assert (found.transform is None) == (len(tags) < 3)
-    assert read_rows(tmp_path / "a.tif").shape == (150, 211)
+    assert open_blocks(tmp_path / "a.tif").shape == (150, 211)
 
 
 def test_world_file(tmp_path):
@@ -188,22 +190,22 @@ def test_pieces_equal_the_whole(tmp_path, layout, depth):
     options = dict(LAYOUTS[layout])
     picture = photo().astype(depth) * (257 if depth == np.uint16 else 1)
     picture = picture.astype(np.dtype(depth).newbyteorder(">")) if options.pop("byteorder", "<") == ">" else picture
-    with read_rows(saved(tmp_path / "a.tif", picture, **options)) as raster:
-        assert raster.lazy
-        assert raster.shape == (150, 211)
-        assert (raster(slice(None)) == photo()).all()
-        part, valid = raster.read(slice(33, 131), slice(50, 190))
+    with open_blocks(saved(tmp_path / "a.tif", picture, **options)) as reader:
+        assert reader.lazy
+        assert reader.shape == (150, 211)
+        assert (reader(slice(None)) == photo()).all()
+        part, valid = reader.read(slice(33, 131), slice(50, 190))
         assert (part == photo()[33:131, 50:190]).all()
         assert valid.all()
-        assert raster(slice(-3, None), slice(5, 5)).shape == (3, 0, 3)
+        assert reader(slice(-3, None), slice(5, 5)).shape == (3, 0, 3)
 
 
 @pytest.mark.parametrize("packed", [{}, {"compression": "zlib", "rowsperstrip": 16}])
 def test_planes_apart(tmp_path, packed):
     path = tmp_path / "a.tif"
     saved(path, np.moveaxis(photo(), -1, 0), planarconfig="separate", **packed)
-    with read_rows(path) as raster:
-        assert (raster(slice(10, 40), slice(7, 90)) == photo()[10:40, 7:90]).all()
+    with open_blocks(path) as reader:
+        assert (reader(slice(10, 40), slice(7, 90)) == photo()[10:40, 7:90]).all()
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "jpeg", "packbits", "tiff_adobe_deflate"])
@@ -213,9 +215,9 @@ def test_what_other_programs_write(tmp_path, compression, mode):
     extra = {"tiffinfo": {317: 2}} if compression == "tiff_lzw" and mode == "RGB" else {}
     picture.save(tmp_path / "a.tif", compression=compression, **extra)
     expected = np.asarray(Image.open(tmp_path / "a.tif").convert("RGB"))
-    with read_rows(tmp_path / "a.tif") as raster:
-        assert raster.lazy
-        assert np.abs(raster(slice(None)).astype(int) - expected).max() <= 1
+    with open_blocks(tmp_path / "a.tif") as reader:
+        assert reader.lazy
+        assert np.abs(reader(slice(None)).astype(int) - expected).max() <= 1
 
 
 @settings(max_examples=25, deadline=None)
@@ -224,23 +226,69 @@ def test_lzw_of_any_picture(tmp_path_factory, height, width, levels, seed, predi
     path = tmp_path_factory.mktemp("lzw") / "a.tif"
     picture = np.random.default_rng(seed).integers(0, levels, (height, width, 3), dtype=np.uint8)
     Image.fromarray(picture).save(path, compression="tiff_lzw", tiffinfo={317: predictor})
-    with read_rows(path) as raster:
-        assert (raster(slice(None)) == picture).all()
+    with open_blocks(path) as reader:
+        assert (reader(slice(None)) == picture).all()
 
 
 def test_invalid_pixels(tmp_path):
     rgba = np.dstack([photo(), np.full((150, 211), 255, np.uint8)])
     rgba[:40, :, 3] = 0
     saved(tmp_path / "alpha.tif", rgba, photometric="rgb", extrasamples=["unassalpha"])
-    with read_rows(tmp_path / "alpha.tif") as raster:
-        pixels, valid = raster.read(slice(30, 50))
+    with open_blocks(tmp_path / "alpha.tif") as reader:
+        pixels, valid = reader.read(slice(30, 50))
         assert pixels.shape == (20, 211, 3)
         assert (valid == (np.arange(30, 50) >= 40)[:, None]).all()
     black = photo() | 1
     black[:, :20] = 0
     saved(tmp_path / "nodata.tif", black, tags=[*TAGS, (42113, 2, 0, "0", True)])
-    with read_rows(tmp_path / "nodata.tif") as raster:
-        assert (raster.read(slice(None))[1] == (np.arange(211) >= 20)).all()
+    with open_blocks(tmp_path / "nodata.tif") as reader:
+        assert (reader.read(slice(None))[1] == (np.arange(211) >= 20)).all()
+
+
+def test_transparency_over_white_is_that_of_the_whole(tmp_path):
+    rgba = np.dstack([photo(), photo(seed=1)[..., :1]])
+    path = saved(tmp_path / "a.tif", rgba, photometric="rgb", extrasamples=["unassalpha"], compression="zlib")
+    with open_blocks(path, over_white=True) as reader:
+        assert (reader(slice(20, 90), slice(3, 50)) == read_image(path, "rgb")[20:90, 3:50]).all()
+        assert reader(slice(5, 5)).shape == (0, 211, 3)
+    with open_blocks(path) as reader:
+        assert (reader(slice(None)) == photo()).all()
+
+
+def test_only_large_tiffs_are_read_in_pieces(tmp_path):
+    path = saved(tmp_path / "a.tif", tile=(64, 64), compression="zlib")
+    assert open_large(path, 150 * 211) is None
+    reader = open_large(path, 150 * 211 - 1)
+    assert reader is not None
+    assert reader.lazy
+    reader.close()
+    Image.fromarray(photo()).save(tmp_path / "a.png")
+    Image.fromarray(photo()).convert("CMYK").save(tmp_path / "cmyk.tif", compression="tiff_lzw")
+    (tmp_path / "liar.tif").write_bytes((tmp_path / "a.png").read_bytes())
+    for name in ("a.png", "cmyk.tif", "liar.tif", "none.tif"):
+        assert open_large(tmp_path / name, 10) is None  # read_image reads it, or says what is wrong
+
+
+def test_what_can_be_read_neither_whole_nor_in_pieces(tmp_path, monkeypatch):
+    Image.fromarray(photo()).convert("CMYK").save(tmp_path / "cmyk.tif", compression="tiff_lzw")
+    monkeypatch.setattr(blocks, "MAX_PIXELS", 1000)
+    with pytest.raises(DataError, match="colour space"):
+        open_large(tmp_path / "cmyk.tif", 10)
+
+
+@pytest.mark.parametrize("rows", [1, 40, 512])
+def test_shrunk_in_bands(rows):
+    picture = np.repeat(np.repeat(photo(75, 100), 4, axis=0), 4, axis=1)
+    asked = []
+
+    def block(lines, columns):
+        asked.append(lines.stop - lines.start)
+        return picture[lines, columns]
+
+    assert (shrunk_by_bands(block, (300, 400), 100, rows) == photo(75, 100)).all()
+    assert max(asked) <= max(4, rows)
+    assert sum(asked) == 300
+    assert shrunk_by_bands(block, (300, 400), 500).shape == (300, 400, 3)
 
 
 def test_a_mask_page_and_missing_tiles(tmp_path):
@@ -256,8 +304,8 @@ def test_a_mask_page_and_missing_tiles(tmp_path):
             metadata=None,
         )  # fmt: skip
         writer.write(inside, subfiletype=4, photometric="mask", compression="zlib", metadata=None)
-    with read_rows(tmp_path / "a.tif") as raster:
-        _, valid = raster.read(slice(None))
+    with open_blocks(tmp_path / "a.tif") as reader:
+        _, valid = reader.read(slice(None))
     expected = inside.copy()
     expected[:128, 128:] = expected[128:, :128] = False
     assert (valid == expected).all()
@@ -265,11 +313,11 @@ def test_a_mask_page_and_missing_tiles(tmp_path):
 
 def test_other_files_are_read_whole(tmp_path):
     Image.fromarray(photo()).save(tmp_path / "a.png")
-    with read_rows(tmp_path / "a.png") as raster:
-        assert not raster.lazy
-        assert (raster(slice(3, 9), slice(1, 4)) == photo()[3:9, 1:4]).all()
+    with open_blocks(tmp_path / "a.png") as reader:
+        assert not reader.lazy
+        assert (reader(slice(3, 9), slice(1, 4)) == photo()[3:9, 1:4]).all()
     with pytest.raises(DataError):
-        read_rows(tmp_path / "none.png")
+        open_blocks(tmp_path / "none.png")
 
 
 @pytest.mark.parametrize("share", [0.2, 0.7, 0.95])
@@ -277,8 +325,8 @@ def test_other_files_are_read_whole(tmp_path):
 def test_truncated_files_are_a_data_error(tmp_path, share, compression):
     data = saved(tmp_path / "a.tif", compression=compression, rowsperstrip=16).read_bytes()
     (tmp_path / "b.tif").write_bytes(data[: int(share * len(data))])
-    with pytest.raises(DataError), read_rows(tmp_path / "b.tif") as raster:
-        raster(slice(None))
+    with pytest.raises(DataError), open_blocks(tmp_path / "b.tif") as reader:
+        reader(slice(None))
 
 
 @settings(max_examples=60, deadline=None)
@@ -292,7 +340,7 @@ def test_damaged_files_end_in_data_errors_only(tmp_path_factory, data):
         raw[at] = data.draw(st.integers(0, 255))
     (folder / "b.tif").write_bytes(bytes(raw))
     try:
-        with read_rows(folder / "b.tif") as raster:
-            raster(slice(0, 20), slice(0, 30))
+        with open_blocks(folder / "b.tif") as reader:
+            reader(slice(0, 20), slice(0, 30))
     except DataError:
         pass

@@ -1,44 +1,66 @@
-"""Pictures read piece by piece: orthomosaics larger than memory, from the strips and tiles of a TIFF."""
+"""Pictures read block by block: orthomosaics larger than memory, from the strips and tiles of a TIFF."""
 
 from __future__ import annotations
 
 import io
 import math
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldsight.compiled import compiled
-from fieldsight.data.images import read_image, to_uint8
+from fieldsight.data.georeference import TIFFS, open_tiff, read_georeference
+from fieldsight.data.images import MAX_PIXELS, read_image, to_uint8
 from fieldsight.errors import DataError
-from fieldsight.systems.crack.georeference import open_tiff, read_georeference
 
 Array = NDArray[Any]
+Picture = NDArray[np.uint8]
 
 _LZW, _JPEG = 5, 7
 #: Decoded strips and tiles kept for the next read, and the largest that is decoded at all, in bytes.
 CACHE, LARGEST = 96 << 20, 2 << 30
 
 
-class Raster:
-    """A picture read piece by piece: ``raster(rows, columns)`` gives uint8 ``(h, w, 3)`` RGB; close it after use.
+class Blocks(Protocol):
+    """A picture that is read in parts.
+
+    Attributes:
+        shape: height and width in pixels; more numbers may follow.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See the class."""
+        ...
+
+    def __call__(self, rows: slice, columns: slice) -> Picture:
+        """``(h, w, 3)`` uint8 RGB of these rows and columns."""
+        ...
+
+
+class BlockReader:
+    """A picture read piece by piece: ``reader(rows, columns)`` gives uint8 ``(h, w, 3)`` RGB; close it after use.
+
+    Args:
+        path: the file.
+        over_white: lay transparent pixels over white, as ``read_image`` does; else their hidden colours are given.
 
     Attributes:
         shape: (H, W).
-        georeference: see :func:`~fieldsight.systems.crack.georeference.read_georeference`.
+        georeference: see :func:`~fieldsight.data.georeference.read_georeference`.
         lazy: False where the whole picture had to be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, over_white: bool = False) -> None:
+        self.path, self.over_white = path, over_white
         self.georeference = read_georeference(path)
-        self.shape = (0, 0)
+        self.shape: tuple[int, int] = (0, 0)
         self._tiff: Any = None
         pieces, self._mask = None, None
-        if path.suffix.lower() in (".tif", ".tiff"):
+        if path.suffix.lower() in TIFFS:
             self._tiff = open_tiff(path)
             try:
                 pieces, self._mask = _pieces(self._tiff.pages, path)
@@ -75,8 +97,9 @@ class Raster:
             return picture, np.ones(picture.shape[:2], np.bool_) if alpha is None else alpha[rows, columns]
         samples, valid = self._pieces.read(rows, columns)
         colours = self._pieces.colours
-        if samples.shape[2] > colours and self._pieces.has_alpha:
-            valid &= samples[..., colours] > 0
+        alpha = samples[..., colours] if samples.shape[2] > colours and self._pieces.has_alpha else None
+        if alpha is not None:
+            valid &= alpha > 0
         samples = samples[..., :colours]
         nodata = self.georeference.nodata
         if samples.dtype.kind == "f":
@@ -85,27 +108,84 @@ class Raster:
             valid &= (samples != nodata).any(axis=2)
         if self._mask is not None:
             valid &= self._mask.read(rows, columns)[0][..., 0] > 0
-        return self._pieces.rgb(samples), valid
+        pixels = self._pieces.rgb(samples)
+        if alpha is not None and self.over_white:
+            pixels = read_image(np.dstack([pixels, to_uint8(alpha)]), "rgb") if pixels.size else pixels
+        return pixels, valid
 
     def close(self) -> None:
         """Close the file."""
         if self._tiff is not None:
             self._tiff.close()
 
-    def __enter__(self) -> Raster:
+    def __enter__(self) -> BlockReader:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
 
-def read_rows(path: str | Path) -> Raster:
+def open_blocks(path: str | Path, over_white: bool = False) -> BlockReader:
     """Open a picture for reading piece by piece; TIFF without reading it whole, other files through ``read_image``.
+
+    Args:
+        path: the file.
+        over_white: see :class:`BlockReader`.
 
     Raises:
         DataError: absent, no picture, or of a kind that can't be read.
     """
-    return Raster(Path(path))
+    return BlockReader(Path(path), over_white)
+
+
+def open_large(path: Path, pixels: int) -> BlockReader | None:
+    """A reader of a TIFF of more than so many pixels, transparency over white; None for what is better read whole.
+
+    Raises:
+        DataError: a TIFF that is too large to be read whole, and packed in a way that can't be read in pieces.
+    """
+    if path.suffix.lower() not in TIFFS:
+        return None
+    size = 0
+    try:
+        with open_tiff(path) as tiff:
+            size = int(tiff.pages[0].imagelength) * int(tiff.pages[0].imagewidth)
+        return open_blocks(path, over_white=True) if size > pixels else None
+    except DataError:
+        if size > MAX_PIXELS:
+            raise
+        return None  # read whole, or said what is wrong with it, by ``read_image``
+
+
+def shrunk_by_bands(
+    block: Callable[[slice, slice], Picture], shape: tuple[int, int], longest: int, rows: float = 512
+) -> Picture:
+    """A picture, or anything else of bytes that is read in parts, shrunk by area.
+
+    Args:
+        block: gives ``(h, w, 3)`` or ``(h, w)`` uint8 of rows and columns.
+        shape: height and width of all of it.
+        longest: pixels a side at the most.
+        rows: that are read at a time, about.
+
+    Returns:
+        ``(h, w, 3)`` or ``(h, w)`` uint8.
+    """
+    import cv2
+
+    height, width = shape
+    factor = min(1.0, longest / max(height, width))
+    if factor == 1.0:
+        return block(slice(0, height), slice(0, width))
+    columns, total = max(1, round(width * factor)), max(1, round(height * factor))
+    step = max(1, round(rows * factor))
+    edges = [round(k * height / total) for k in range(total + 1)]
+    parts = []
+    for start in range(0, total, step):  # whole rows of the small picture at a time
+        stop = min(total, start + step)
+        band = block(slice(edges[start], edges[stop]), slice(0, width))
+        parts.append(cv2.resize(band, (columns, stop - start), interpolation=cv2.INTER_AREA))
+    return np.concatenate(parts)
 
 
 def _pieces(pages: Any, path: Path) -> tuple[_Pieces | None, _Pieces | None]:
@@ -219,6 +299,8 @@ class _Pieces:
         return None if found is None else np.asarray(found).reshape(shape[1:])
 
     def _lzw(self, data: bytes, index: int) -> Array:
+        from fieldsight.data.lzw import unlzw
+
         page, high = self.page, -(-self.shape[0] // self.tile[0])
         rows = self.tile[0]
         if not page.is_tiled and index % high == high - 1:
@@ -229,7 +311,7 @@ class _Pieces:
                 f"'{self.path}': LZW of {page.bitspersample} bit, predictor {page.predictor}, can't be read."
             )
         raw = np.zeros(math.prod(shape) * page.dtype.itemsize, np.uint8)
-        if not _unlzw(np.frombuffer(data, np.uint8).copy(), raw):
+        if not unlzw(np.frombuffer(data, np.uint8).copy(), raw):
             raise DataError(f"'{self.path}': strip or tile {index} is damaged (LZW).")
         found = raw.view(page.dtype.newbyteorder(page.parent.byteorder)).reshape(shape).astype(page.dtype)
         return np.cumsum(found, axis=1, dtype=page.dtype) if page.predictor == 2 else found
@@ -265,43 +347,3 @@ class _Pieces:
         found = to_uint8(samples)
         found = np.uint8(255) - found if photometric == 0 else found
         return np.repeat(found, 3, axis=2) if found.shape[2] == 1 else found
-
-
-@compiled
-def _unlzw(data: NDArray[np.uint8], out: NDArray[np.uint8]) -> bool:
-    """LZW as in TIFF 6.0, section 13 (codes of 9 to 12 bits, high bit first); False if the data is damaged."""
-    start, length = np.zeros(4097, np.int64), np.zeros(4097, np.int64)  # of each code's string in the output
-    at, bits, used, size, following = 0, 0, 0, 9, 258
-    held, last = 0, -1
-    while used < len(out):
-        while bits < size:
-            if at == len(data):
-                return False
-            held = ((held << 8) | data[at]) & 0xFFFFFF
-            at += 1
-            bits += 8
-        code = (held >> (bits - size)) & ((1 << size) - 1)
-        bits -= size
-        if code == 257:
-            return False  # the end, too early
-        if code == 256:
-            size, following, last = 9, 258, -1
-            continue
-        begin = used
-        if code < 256:
-            out[used] = code
-            used += 1
-        elif last < 0 or code > following:
-            return False
-        else:
-            first, count = (start[code], length[code]) if code < following else (last, begin - last + 1)
-            for k in range(min(count, len(out) - used)):
-                out[used] = out[first + k]
-                used += 1
-        if last >= 0 and following < 4096:
-            start[following], length[following] = last, begin - last + 1
-            following += 1
-        if following >= (1 << size) - 1 and size < 12:
-            size += 1
-        last = begin
-    return True

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.data.files import atomic
+from fieldsight.data.georeference import KEYS, NODATA, PIXEL_SCALE, TIFFS, TRANSFORMATION, Georeference
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.crack.georeference import KEYS, NODATA, PIXEL_SCALE, TRANSFORMATION, Georeference
 
 Array = NDArray[Any]
 
@@ -45,7 +45,7 @@ def write_geotiff(
     import tifffile
 
     target = Path(path)
-    if target.suffix.lower() not in (".tif", ".tiff") or tile < 16 or tile % 16:
+    if target.suffix.lower() not in TIFFS or tile < 16 or tile % 16:
         raise ConfigError(f"Got '{target.name}' and tile {tile}; wanted a name in .tif or .tiff and a multiple of 16.")
     colour = array.ndim == 3 and array.shape[2] == 3 and array.dtype == np.uint8
     if not colour and (array.ndim != 2 or array.dtype not in (np.bool_, np.uint8, np.uint16, np.float32)):

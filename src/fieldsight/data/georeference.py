@@ -15,6 +15,9 @@ from typing import Any
 
 from fieldsight.errors import DataError
 
+#: Endings of TIFF files.
+TIFFS = (".tif", ".tiff")
+
 Transform = tuple[float, float, float, float, float, float]
 
 PIXEL_SCALE, TIEPOINT, TRANSFORMATION = 33550, 33922, 34264
@@ -63,7 +66,7 @@ def read_georeference(path: str | Path) -> Georeference:
     if not path.is_file():
         raise DataError(f"There is no file '{path}'.")
     found = Georeference()
-    if path.suffix.lower() in (".tif", ".tiff"):
+    if path.suffix.lower() in TIFFS:
         with open_tiff(path) as tiff:
             found = _from_page(tiff.pages[0])
     return found if found.transform else _with_world_file(path, found)
