@@ -41,6 +41,8 @@ def main() -> int:
     if not python.exists():
         make_environment(folder)
     install(python, given.extras, given.torch)
+    print("compiling what the first press of a button would wait for …", flush=True)
+    run([python, ROOT / "scripts" / "warm_compiled.py"], quiet=True)
     stamp.write_text(wanted)
     return 0
 

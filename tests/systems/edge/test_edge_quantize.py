@@ -162,7 +162,7 @@ def test_factors_are_changed_one_by_one() -> None:
     assert known["good"] == [good for good, _ in FACTORS.values()]
     assert known["bad"] == [bad for _, bad in FACTORS.values()]
     assert (table.facts["good pictures"], table.facts["dark pictures"]) == (10, 8)
-    assert table.to_csv().count("\n") == 23
+    assert table.to_csv().count("\n") == 27
 
 
 def test_dark_pictures_are_darker() -> None:
