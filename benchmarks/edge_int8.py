@@ -20,7 +20,7 @@ DOTS = ("VNNI", "AMX", "I8MM", "dot product")
 def main() -> list[dict[str, Any]]:
     import fieldsight
     from fieldsight.export.runtime import int8_support
-    from fieldsight.systems.edge.studio import real_clip
+    from fieldsight.systems.edge.studio_scenes import real_clip
 
     model = fieldsight.load("edge", device="cpu")
     table = model.bench(

@@ -231,7 +231,7 @@ def test_what_can_not_be_looked_at(tmp_path: Path) -> None:
     for name, words in (("junk.mp4", "no video that can be read"), ("none.mp4", "no file")):
         with pytest.raises(DataError, match=words):
             found_in(tmp_path / name)
-    with pytest.raises(DataError, match="only files are read"):
+    with pytest.raises(DataError, match="fieldsight edge watch"):
         found_in("rtsp://camera/1")  # type: ignore[arg-type]
 
 
