@@ -190,7 +190,7 @@ def _interrupt_after(steps: int) -> Iterator[None]:
         nonlocal count
         if label.startswith("training") and done != total:
             count += 1
-            if count == steps:
+            if count >= steps:  # once, as a rule: training ends with the step; a lost one is pressed again
                 os.kill(os.getpid(), signal.SIGINT)
 
     with progress.watching(watch):

@@ -333,6 +333,7 @@ class _Loop:
             self.run.record(
                 stages={self.stage: {"steps": at.step, "epochs": at.epoch, "seconds": round(at.seconds, 2)}}
             )
+            self.fabric.barrier()  # the others may still be reading the best weights
             if is_main():
                 for name in ("last", "best"):
                     shutil.rmtree(self.folder(name), ignore_errors=True)
