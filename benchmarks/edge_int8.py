@@ -42,7 +42,7 @@ def main() -> list[dict[str, Any]]:
 
 def larger(model: Any, goal: float) -> list[dict[str, Any]]:
     """The same network on frames of 640 px, which it has not learned: time only."""
-    from fieldsight.systems.edge.detector import EdgeModel
+    from fieldsight.systems.edge.predict import EdgeModel
 
     wide = EdgeModel(model.config.replace(input=LARGER), model.networks, model.artefacts)
     table = wide.bench(runtimes=("onnx", "openvino"), precisions=("fp32", "int8"), threads=THREADS,
