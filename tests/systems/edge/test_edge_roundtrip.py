@@ -404,7 +404,7 @@ def test_frames_come_from_pictures_and_videos(
 
     monkeypatch.setattr(video.Video, "__init__", early)
     assert len(wires.frames(model(), film, options.replace(pictures=99))) == 4
-    assert "ends after 4 of 9" in capsys.readouterr().err
+    assert "the video ends at frame 4, though its header tells of 9" in capsys.readouterr().err
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(film.read_bytes()[:60])
     (tmp_path / "empty").mkdir()

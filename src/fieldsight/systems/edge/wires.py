@@ -90,19 +90,19 @@ def _pictures(model: EdgeModel, inputs: Any, count: int, options: RoundtripOptio
 
 
 def _of_video(path: Path) -> Iterator[Picture]:
-    """Frames one after the other; one that ends before its header says so ends there."""
-    from fieldsight.data.video import Video
+    """Frames one after the other; damaged ones are left out."""
+    from fieldsight.data.video import Frames, Video
 
+    given = False
     with contextlib.closing(Video(path)) as video:
-        for n in range(video.count):
-            try:
-                picture = video(n)
-            except DataError as error:
-                if n:
-                    note(f"'{path}' ends after {n} of {video.count} frames.")
-                    return
-                raise DataError(f"'{path}' holds no frame that can be read: {error}") from None
+        found = Frames(video)
+        for _, picture in found:
+            given = True
             yield picture
+    for text in found.notes:
+        note(f"'{path}': {text}")
+    if not given:
+        raise DataError(f"'{path}' holds no frame that can be read.")
 
 
 # ---------------------------------------------------------------------------------------------------- connections
