@@ -1,0 +1,1 @@
+"""Vessels enhanced and stenoses found in angiograms (paper 12)."""
