@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from tubes import picture
 
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.vessel import fusion
 from fieldsight.systems.vessel.enhancer import EXPORTABLE, Enhancer
 from fieldsight.systems.vessel.fast import vesselness
 from fieldsight.systems.vessel.filters import scaled
-from tests.systems.vessel.test_vessel_filters import picture
 
 
 def test_colours_there_and_back() -> None:
