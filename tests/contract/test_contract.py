@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -193,8 +194,13 @@ def _interrupt_after(steps: int) -> Iterator[None]:
             if count >= steps:  # once, as a rule: training ends with the step; a lost one is pressed again
                 os.kill(os.getpid(), signal.SIGINT)
 
-    with progress.watching(watch):
-        yield
+    try:
+        with progress.watching(watch):
+            yield
+    finally:
+        if count > steps:
+            handler = signal.getsignal(signal.SIGINT)
+            warnings.warn(f"Ctrl-C was pressed {count - steps + 1} times; handler afterwards: {handler}", stacklevel=2)
 
 
 @pytest.mark.needs("learns")

@@ -91,7 +91,7 @@ def test_fast_equals_reference(size: tuple[int, int], sigmas: tuple[float, ...])
     image = picture(*size)
     for polarity in ("dark", "bright"):
         slow, quick = filters.multiscale(image, sigmas, polarity=polarity), fast.vesselness(image, sigmas, polarity)
-        assert np.abs(slow.value - quick.value).max() < 3e-5
+        assert np.abs(slow.value - quick.value)[~saddles(image, sigmas)].max() < 3e-5
         sure = slow.value > 0.05
         same = sure & np.isclose(slow.scale, quick.scale)
         assert same.sum() >= 0.999 * sure.sum()
@@ -184,4 +184,10 @@ def test_any_picture_gives_values_in_range(image: np.ndarray) -> None:
     assert found.value.min() >= 0
     assert found.value.max() <= 1
     assert np.isfinite(found.direction).all()
-    assert np.abs(found.value - filters.multiscale(image, (1.0, 4.0)).value).max() < 1e-4
+    apart = np.abs(found.value - filters.multiscale(image, (1.0, 4.0)).value)
+    assert apart[~saddles(image, (1.0, 4.0))].max(initial=0) < 1e-4
+
+
+def saddles(image: np.ndarray, sigmas: tuple[float, ...]) -> np.ndarray:
+    """Where a scale bends both ways alike: there Frangi's measure jumps, to 0 or from it, and rounding decides."""
+    return np.any([np.abs(np.add(*hessian.eigenvalues(hessian.hessian(image, s)))) < 2e-3 for s in sigmas], axis=0)
