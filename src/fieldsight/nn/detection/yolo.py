@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from torch import Tensor, nn
@@ -52,24 +52,29 @@ _V8 = (
     Row("conv", 512), Row("cat", sources=(-1, 9)), Row("c2f", 1024, 3),
 )  # fmt: skip
 
-#: YOLOv10-N; its head reads layers 16, 19 and 22. YOLOv10-S has compact inverted blocks in layer 8 too.
+#: YOLOv10-N; its head reads layers 16, 19 and 22.
 _V10 = (
     *_STEM,
     Row("scdown", 512), Row("c2f+", 512, 6), Row("scdown", 1024), Row("c2f+", 1024, 3), Row("sppf", 1024), Row("psa"),
     Row("up"), Row("cat", sources=(-1, 6)), Row("c2f", 512, 3),
     Row("up"), Row("cat", sources=(-1, 4)), Row("c2f", 256, 3),
     Row("conv", 256), Row("cat", sources=(-1, 13)), Row("c2f", 512, 3),
-    Row("scdown", 512), Row("cat", sources=(-1, 10)), Row("cib", 1024, 3),
+    Row("scdown", 512), Row("cat", sources=(-1, 10)), Row("c2f", 1024, 3),
 )  # fmt: skip
+
+#: Layers of YOLOv10 that are C2f of compact inverted blocks; only the small scales give these a 7x7 kernel.
+_CIB = {"n": (22,), "s": (8, 22), "m": (8, 19, 22), "l": (8, 13, 19, 22), "x": (6, 8, 13, 19, 22)}
+_LARGE = ("p", "n", "s")
 
 
 def _table(body: str, scale: str) -> tuple[tuple[Row, ...], tuple[int, int, int]]:
     """Rows, and the layers that the head reads."""
     if body == "v8":
         return _V8, (15, 18, 21)
-    if scale == "s":
-        return (*_V10[:8], Row("cib", 1024, 3), *_V10[9:]), (16, 19, 22)
-    return _V10, (16, 19, 22)
+    block = "cib7" if scale in _LARGE else "cib"
+    compact = _CIB.get(scale, _CIB["n"])
+    rows = (replace(row, block=block) if number in compact else row for number, row in enumerate(_V10))
+    return tuple(rows), (16, 19, 22)
 
 
 class Yolo(nn.Module):
@@ -168,12 +173,11 @@ def yolo(scale: str, classes: int, head: str = "v8", *, body: str | None = None,
         scale: ``p``, ``n``, ``s``, ``m``, ``l`` or ``x``; see :data:`SCALES`.
         classes: their number.
         head: ``v8`` (NMS afterwards) or ``v10`` (none needed).
-        body: ``v8`` or ``v10``, by default the head's. YOLOv10's body is here in p, n and s only: its larger scales
-            place their blocks differently.
+        body: ``v8`` or ``v10``, by default the head's.
         prior_size: side of the photos for which the class biases expect five objects.
 
     Raises:
-        ConfigError: a name that does not exist, fewer than one class, a scale that YOLOv10's body lacks.
+        ConfigError: a name that does not exist, fewer than one class.
     """
     problems = []
     if scale not in SCALES:
@@ -181,8 +185,6 @@ def yolo(scale: str, classes: int, head: str = "v8", *, body: str | None = None,
     for what, name in (("head", head), ("body", body if body is not None else head)):
         if name not in HEADS and not (what == "body" and body is None):
             problems.append(unknown(what, name, HEADS))
-    if (body or head) == "v10" and scale in ("m", "l", "x"):
-        problems.append(f"YOLOv10's body is available in scales p, n and s, not '{scale}'; set body='v8' to keep it.")
     if classes < 1:
         problems.append(f"A detector needs at least one class; got {classes}.")
     if prior_size < STRIDES[-1]:
@@ -209,6 +211,6 @@ def _layer(row: Row, inputs: Sequence[int], depth: float, width: float, most: in
         return SCDown(source, channels), channels
     if row.block == "sppf":
         return SPPF(source, channels), channels
-    if row.block == "cib":
-        return c2f_cib(source, channels, repeats, shortcut=True, large=True), channels
+    if row.block in ("cib", "cib7"):
+        return c2f_cib(source, channels, repeats, shortcut=True, large=row.block == "cib7"), channels
     return c2f(source, channels, repeats, shortcut=row.block == "c2f+"), channels
