@@ -378,7 +378,8 @@ def _guess(stream: BinaryIO) -> tuple[bool, bool, str]:
 
 def _inflate(stream: BinaryIO, path: Path) -> BinaryIO:
     """What was deflated behind the file's meta information, in memory or an unnamed temporary file."""
-    out = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=2**26))  # the header's stream
+    # it is the header's stream, closed by it
+    out = cast(BinaryIO, tempfile.SpooledTemporaryFile(max_size=2**26))  # noqa: SIM115
     unpack = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         while not unpack.eof and (packed := unpack.unconsumed_tail or stream.read(1 << 20)):

@@ -317,7 +317,7 @@ def _decoder(header: Header) -> Any:
 def _check_size(data: bytes, header: Header, layout: Layout, number: int) -> None:
     """Refuse a JPEG whose own size is another one, before it is unpacked: it may be huge.
 
-    One that Pillow does not know (12 bits) is left to the decoder that is there, which checks it or says what is missing.
+    One that Pillow does not know (12 bits) is left to the decoder, which checks it or says what is missing.
     """
     import io
 
