@@ -11,8 +11,8 @@ from PIL import Image
 import fieldsight
 from fieldsight.data.detection.sample import Detections
 from fieldsight.data.images import resize, write_image
+from fieldsight.detection.drawing import draw_boxes
 from fieldsight.systems.edge import studio
-from fieldsight.systems.edge.drawing import draw_boxes
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.studio_scenes import CLIP_FRAMES, clip_frame, real_clip
 from fieldsight.systems.edge.world import CLASSES, HELD_OUT_SEED, Frame, render_frame

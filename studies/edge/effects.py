@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 
 from fieldsight import studies
+from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import DetectionSample
+from fieldsight.detection import train
 from fieldsight.engine.seed import rng_for
 from fieldsight.metrics.detection import AveragePrecision
 from fieldsight.metrics.stats import bootstrap
-from fieldsight.systems.edge import train
 from fieldsight.systems.edge.config import PRESETS, EdgeConfig
-from fieldsight.systems.edge.data import draw, drawn_splits, heldout, keep
+from fieldsight.systems.edge.data import draw, drawn_splits, heldout
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.quant.fake import choose_scales, observe, simulate
 from fieldsight.systems.edge.quant.half import write_half

@@ -28,6 +28,8 @@ import fieldsight
 from fieldsight import registry
 from fieldsight.data.detection.sample import Detections
 from fieldsight.data.video import Video, write_video
+from fieldsight.detection.found import Found
+from fieldsight.detection.video import VideoFound, predict_video
 from fieldsight.errors import DataError
 from fieldsight.report.html import Report
 from fieldsight.studio.pages import draw_page
@@ -39,9 +41,7 @@ from fieldsight.systems.edge.options import PredictOptions
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.profiles import BenchRow, paper_rows
 from fieldsight.systems.edge.recommend import Constraints, recommend
-from fieldsight.systems.edge.results import Found
 from fieldsight.systems.edge.studio_view import Sifted
-from fieldsight.systems.edge.video import VideoFound, predict_video
 
 #: Anchors of the stand-in, and frames of the video.
 ANCHORS, FRAMES = 12, 9

@@ -18,6 +18,7 @@ from fieldsight.data.blocks import BlockReader
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.georeference import Georeference
 from fieldsight.data.geotiff import write_geotiff
+from fieldsight.detection.found import Found
 from fieldsight.engine.seed import rng_for
 from fieldsight.predicting import predict, run_all
 from fieldsight.systems.edge import photo as edge_photo
@@ -26,7 +27,6 @@ from fieldsight.systems.edge.config import PRESETS
 from fieldsight.systems.edge.options import PredictOptions
 from fieldsight.systems.edge.photo import Photo, open_photo
 from fieldsight.systems.edge.predict import EdgeModel
-from fieldsight.systems.edge.results import Found
 
 SIZE = (900, 1300)
 KEYS = (1, 1, 0, 3, 1024, 0, 1, 1, 1025, 0, 1, 1, 3072, 0, 1, 32631)

@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fieldsight.data.detection.sample import Detections
+from fieldsight.detection import tracking
+from fieldsight.detection.tracking import Tracker, TrackOptions
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import ConfigError
-from fieldsight.systems.edge import tracking
-from fieldsight.systems.edge.tracking import Tracker, TrackOptions
 
 OPTIONS = TrackOptions(buffer=30)
 

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from fieldsight.data.detection.sample import DetectionSample, Truth
+from fieldsight.detection import train, validate
+from fieldsight.detection.network import Exported, Losing, build_detector, decayed, soft_pictures
 from fieldsight.engine.seed import rng_for
-from fieldsight.systems.edge import train, validate
 from fieldsight.systems.edge.config import PRESETS, EdgeConfig
-from fieldsight.systems.edge.detector import Exported, Losing, build_detector, decayed, soft_pictures
 
 TINY = PRESETS["tiny"].replace(classes=("square", "bar"))
 

@@ -11,15 +11,17 @@ import pytest
 import torch
 
 from fieldsight.data.detection.folders import read_detection, write_detection
+from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import Detections, DetectionSample, Truth
+from fieldsight.detection import train, validate
+from fieldsight.detection.found import Found, write_together
 from fieldsight.errors import ConfigError, DataError, ModelFileError
 from fieldsight.nn.detection.checkpoints import save_checkpoint
 from fieldsight.predicting import Outcome
-from fieldsight.systems.edge import data, evaluate, train, validate, world
+from fieldsight.systems.edge import data, evaluate, world
 from fieldsight.systems.edge.config import PRESETS, Data, EdgeConfig
 from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions
 from fieldsight.systems.edge.predict import EdgeModel
-from fieldsight.systems.edge.results import Found, write_together
 
 TINY = PRESETS["tiny"]
 
@@ -31,7 +33,7 @@ def model() -> EdgeModel:
 
 @pytest.fixture(scope="module")
 def frames() -> list[DetectionSample]:
-    return data.keep(world.draw_set("cutouts", {"train": 8, "val": 3, "test": 4}, (64, 64), 5), "frames")
+    return keep(world.draw_set("cutouts", {"train": 8, "val": 3, "test": 4}, (64, 64), 5), "frames")
 
 
 def found(boxes: Any, labels: Any, classes: tuple[str, ...] = ("car", "person"), size: int = 64) -> Found:
@@ -79,14 +81,14 @@ def test_frames_are_drawn_once_and_stay_as_they_were() -> None:
         DetectionSample(str(n), "g", "train", (3 + n, 4), lambda n=n: image(n), lambda: truth)  # type: ignore[misc]
         for n in range(3)
     ]
-    kept = data.keep(samples, "frames")
+    kept = keep(samples, "frames")
     for _ in range(2):
         for n, sample in enumerate(kept):
             np.testing.assert_array_equal(sample.image(), np.full((3 + n, 4, 3), n, np.uint8))
             sample.image()[:] = 77  # what is given is a copy
             assert len(sample.truth()) == 1
     assert asked == [0, 1, 2]
-    assert data.keep([], "nothing") == []
+    assert keep([], "nothing") == []
 
 
 def test_a_folder_without_boxes_or_splits_is_refused(frames: list[DetectionSample], tmp_path: Path) -> None:

@@ -21,13 +21,13 @@ from fieldsight.data.detection.letterbox import letterbox, place, preprocess
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.images import write_image
 from fieldsight.data.video import Video, write_video
+from fieldsight.detection import video as edge_video
+from fieldsight.detection.drawing import class_colour, draw_boxes, text_colour
+from fieldsight.detection.video import VideoFound, predict_video, spread
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import DataError
 from fieldsight.nn.detection.nms import Suppression, suppress
-from fieldsight.systems.edge import video as edge_video
-from fieldsight.systems.edge.drawing import class_colour, draw_boxes, text_colour
 from fieldsight.systems.edge.options import PredictOptions
-from fieldsight.systems.edge.video import VideoFound, predict_video, spread
 
 COUNT, FPS, SIZE = 30, 10.0, (120, 200)
 

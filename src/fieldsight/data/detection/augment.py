@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,6 +65,7 @@ class Recipe:
         hue: the hue is turned by up to this share of the circle.
         saturation, value: are multiplied by 1 - x to 1 + x.
         erasing: chance that a rectangle is erased.
+        rotate: the picture is turned by up to so many degrees.
     """
 
     mosaic: float = 1.0
@@ -75,13 +77,16 @@ class Recipe:
     saturation: float = 0.7
     value: float = 0.4
     erasing: float = 0.0
+    rotate: float = 0.0
 
     def __post_init__(self) -> None:
         problems = [
             f"{name} must be from 0 to {'below 1' if name == 'scale' else '1'}, got {value}"
             for name, value in vars(self).items()
-            if not 0.0 <= value <= 1.0 or (name == "scale" and value == 1.0)
+            if name != "rotate" and (not 0.0 <= value <= 1.0 or (name == "scale" and value == 1.0))
         ]
+        if not 0.0 <= self.rotate <= 180.0:
+            problems.append(f"rotate must be from 0 to 180 degrees, got {self.rotate}")
         if problems:
             raise ConfigError(problems)
 
@@ -95,7 +100,7 @@ def train_view(examples: Sequence[Example], rng: np.random.Generator, side: int,
     if len(examples) not in (1, 4):
         raise DataError(f"A training picture is made of one example or of four, got {len(examples)}.")
     example = mosaic(examples, rng, side) if len(examples) == 4 else examples[0]
-    example = shift_scale(example, rng, side, recipe.translate, recipe.scale)
+    example = shift_scale(example, rng, side, recipe.translate, recipe.scale, recipe.rotate)
     example = recolour(example, rng, recipe.hue, recipe.saturation, recipe.value)
     example = flip(example, rng, recipe.flip_lr, recipe.flip_ud)
     return erase(example, rng, recipe.erasing)
@@ -127,25 +132,49 @@ def mosaic(examples: Sequence[Example], rng: np.random.Generator, side: int) -> 
 
 
 def shift_scale(
-    example: Example, rng: np.random.Generator, side: int, translate: float = 0.1, scale: float = 0.5
-) -> Example:
-    """The picture scaled by 1 ± ``scale`` on a grey square ``(side, side, 3)``, its centre within ± ``translate`` sides
-    of the square's centre.
+    example: Example, rng: np.random.Generator, side: int, translate: float = 0.1, scale: float = 0.5,
+    rotate: float = 0.0,
+) -> Example:  # fmt: skip
+    """The picture scaled by 1 ± ``scale`` and turned by up to ``rotate`` degrees on a grey square ``(side, side, 3)``,
+    its centre within ± ``translate`` sides of the square's centre.
+
+    A box is turned with :func:`turned`. What was outside of the picture is grey: mirrored borders would show objects
+    that have no box.
     """
     import cv2
 
     by = float(rng.uniform(1.0 - scale, 1.0 + scale))
     at = (0.5 + rng.uniform(-translate, translate, 2)) * side
+    angle = float(np.radians(rng.uniform(-rotate, rotate))) if rotate else 0.0
     high, wide = example.size
-    shift = at - by * np.array([wide, high]) / 2.0
+    turn = by * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    shift = at - turn @ (np.array([wide, high]) / 2.0)
     # OpenCV counts from the centre of the first pixel, boxes from its corner
-    middle = shift + 0.5 * by - 0.5
-    matrix = np.array([[by, 0.0, middle[0]], [0.0, by, middle[1]]])
+    middle = shift + turn @ np.array([0.5, 0.5]) - 0.5
     picture = cv2.warpAffine(
-        example.picture, matrix, (side, side), flags=cv2.INTER_LINEAR, borderValue=(GREY, GREY, GREY)
+        example.picture, np.column_stack([turn, middle]), (side, side), flags=cv2.INTER_LINEAR,
+        borderValue=(GREY, GREY, GREY),
+    )  # fmt: skip
+    boxes = (
+        example.boxes.astype(np.float64) * by + np.tile(shift, 2) if not angle else turned(example.boxes, turn, shift)
     )
-    boxes = example.boxes.astype(np.float64) * by + np.tile(shift, 2)
     return _moved(replace(example, picture=picture), boxes.astype(np.float32), (side, side))
+
+
+def turned(
+    boxes: NDArray[Any], matrix: NDArray[np.float64], shift: NDArray[np.float64] | tuple[float, float] = (0.0, 0.0)
+) -> NDArray[np.float64]:
+    """Boxes ``(K, 4)`` of the ellipses inside them, after ``x -> matrix x + shift``.
+
+    The hull of the turned corners grows a square box by 1.5, 1.87 and 2.0 at 15, 30 and 45 degrees, and empty corners
+    with it; that of the inscribed ellipse keeps a square one. (Half sides are the norms of the rows of ``matrix D``,
+    with D the half axes.)
+    """
+    exact = boxes.astype(np.float64)
+    centres = (exact[:, :2] + exact[:, 2:]) / 2 @ matrix.T + np.asarray(shift)
+    half = (exact[:, 2:] - exact[:, :2]) / 2
+    reach = np.sqrt((half**2) @ (matrix**2).T)
+    return np.concatenate([centres - reach, centres + reach], axis=1)
 
 
 def flip(example: Example, rng: np.random.Generator, left_right: float = 0.5, up_down: float = 0.0) -> Example:

@@ -30,6 +30,12 @@ SIZES: dict[str, dict[str, Any]] = {
         "layer": "bottleneck", "depths": (3, 4, 6, 3), "stem": 64, "widths": (256, 512, 1024, 2048), "width": 256,
         "heads": 8, "ffn": 1024, "queries": 300, "decoder": 6, "expansion": 1.0, "denoising": 100,
     },
+    # the encoder is wider than the decoder here
+    "r101": {
+        "layer": "bottleneck", "depths": (3, 4, 23, 3), "stem": 64, "widths": (256, 512, 1024, 2048), "width": 256,
+        "heads": 8, "ffn": 1024, "queries": 300, "decoder": 6, "expansion": 1.0, "denoising": 100,
+        "encoder": (384, 2048),
+    },
 }  # fmt: skip
 STRIDES = (8, 16, 32)
 
@@ -158,7 +164,7 @@ def rtdetr(size: str, classes: int, *, queries: int | None = None) -> RTDetr:
     """An RT-DETR with random weights.
 
     Args:
-        size: ``tiny`` (for a CPU), ``r18`` or ``r50`` (the paper's, on ResNet-D).
+        size: ``tiny`` (for a CPU), ``r18``, ``r50`` or ``r101`` (the paper's, on ResNet-D).
         classes: their number.
         queries: how many objects it can say; by default 50 in ``tiny``, else 300.
 
@@ -175,15 +181,16 @@ def rtdetr(size: str, classes: int, *, queries: int | None = None) -> RTDetr:
     from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
 
     made = SIZES[size]
+    width, ffn = made.get("encoder", (made["width"], made["ffn"]))
     backbone = RTDetrResNetConfig(
         embedding_size=made["stem"], hidden_sizes=list(made["widths"]), depths=list(made["depths"]),
         layer_type=made["layer"], out_features=["stage2", "stage3", "stage4"],
     )  # fmt: skip
     config = RTDetrConfig(
         backbone_config=backbone, freeze_backbone_batch_norms=False, num_labels=classes,
-        encoder_in_channels=list(made["widths"][1:]), feat_strides=list(STRIDES), encoder_hidden_dim=made["width"],
-        encoder_ffn_dim=made["ffn"], encoder_attention_heads=made["heads"], hidden_expansion=made["expansion"],
-        d_model=made["width"], decoder_in_channels=[made["width"]] * 3, decoder_ffn_dim=made["ffn"],
+        encoder_in_channels=list(made["widths"][1:]), feat_strides=list(STRIDES), encoder_hidden_dim=width,
+        encoder_ffn_dim=ffn, encoder_attention_heads=made["heads"], hidden_expansion=made["expansion"],
+        d_model=made["width"], decoder_in_channels=[width] * 3, decoder_ffn_dim=made["ffn"],
         decoder_attention_heads=made["heads"], decoder_layers=made["decoder"],
         num_queries=made["queries"] if queries is None else queries, num_denoising=made["denoising"],
     )  # fmt: skip

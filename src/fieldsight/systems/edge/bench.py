@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from fieldsight import progress
+from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.letterbox import preprocess
 from fieldsight.data.detection.sample import DetectionSample
 from fieldsight.data.files import sha256
@@ -34,7 +35,6 @@ from fieldsight.systems.edge.bench_host import environment, load, processor
 from fieldsight.systems.edge.bench_report import BenchTable, with_clip
 from fieldsight.systems.edge.bench_rows import Timing, accuracy_cells, against_single, energy_cells, speed_cells
 from fieldsight.systems.edge.bench_timing import Job, measure
-from fieldsight.systems.edge.data import keep
 from fieldsight.systems.edge.evaluate import average_precision, choose
 from fieldsight.systems.edge.external import OnnxDetector, backend_for
 from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from fieldsight import progress
 from fieldsight.data.detection.checks import check_photos
 from fieldsight.data.detection.folders import read_detection, write_detection
+from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import DetectionSample, Truth
 from fieldsight.errors import DataError
 from fieldsight.systems.edge import world
@@ -110,29 +109,3 @@ def make_data(out: Path | None, options: MakeDataOptions) -> Written:
     folder = write_detection(keep(samples, "drawing frames"), splits.classes, out, options.layout)
     progress.note(f"{len(samples)} drawn frames in {folder}")
     return Written(folder, {"photos": len(samples), "classes": list(splits.classes), "data": "drawn"})
-
-
-def keep(samples: Sequence[DetectionSample], label: str) -> list[DetectionSample]:
-    """The same samples with pictures drawn or read once and then kept in a file that goes when they are forgotten.
-
-    A drawn frame takes a fifth of a second, and a training looks at each many times; thousands do not fit into memory.
-    """
-    if not samples:
-        return []
-    places = []
-    with tempfile.TemporaryFile() as file:
-        for sample in progress.track(samples, label):
-            picture = np.ascontiguousarray(sample.image())
-            places.append((file.tell(), picture.shape, sample.truth()))
-            file.write(picture.data)
-        file.flush()
-        pixels = np.memmap(file, np.uint8, "r")  # outlives the open file
-    found = []
-    for sample, (start, shape, truth) in zip(samples, places, strict=True):
-        picture = pixels[start : start + int(np.prod(shape))].reshape(shape)
-        found.append(replace(sample, image=partial(np.array, picture), truth=partial(_known, truth)))
-    return found
-
-
-def _known(truth: Truth) -> Truth:
-    return truth

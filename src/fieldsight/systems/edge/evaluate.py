@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from fieldsight import progress, registry
 from fieldsight.data.detection.folders import read_detection
 from fieldsight.data.detection.sample import Detections, DetectionSample, Truth
+from fieldsight.detection.drawing import draw_boxes
+from fieldsight.detection.validate import best_overlap
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import DataError
 from fieldsight.metrics.detection import AveragePrecision
@@ -25,11 +27,9 @@ from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
 from fieldsight.run import Run, command_line, commit, now, versions
 from fieldsight.systems.edge.data import heldout
-from fieldsight.systems.edge.drawing import draw_boxes
 from fieldsight.systems.edge.external import OnnxDetector
 from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions
 from fieldsight.systems.edge.predict import EdgeModel
-from fieldsight.systems.edge.validate import best_overlap
 
 #: The usual confidence of average precision, and the paper's.
 LOW, PAPER = 0.001, 0.5

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from fieldsight import progress
 from fieldsight.config import Config
 from fieldsight.data.files import atomic, sha256
+from fieldsight.detection.network import Detector, soft_pictures
 from fieldsight.errors import ConfigError, DataError, ExportError, FieldsightError, ModelFileError
 from fieldsight.export.onnx import facts, stamp
 from fieldsight.export.runtime import first_line, import_openvino, onnx_session
@@ -32,7 +33,6 @@ from fieldsight.model import Model, Runner
 from fieldsight.nn.detection.nms import Suppression
 from fieldsight.systems.edge.backends import Backend, backend, opened
 from fieldsight.systems.edge.config import EdgeConfig
-from fieldsight.systems.edge.detector import Detector, soft_pictures
 from fieldsight.systems.edge.external_file import (
     artefacts_of,
     canonical,

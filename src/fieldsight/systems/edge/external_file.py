@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from fieldsight.detection.network import soft_pictures
 from fieldsight.errors import ConfigError, ExportError, FieldsightError, ModelFileError
 from fieldsight.export.runtime import first_line, onnx_session
 from fieldsight.systems.edge import world
 from fieldsight.systems.edge.config import EdgeConfig
 from fieldsight.systems.edge.data import class_names
-from fieldsight.systems.edge.detector import soft_pictures
 from fieldsight.systems.edge.quant.onnx_graph import import_onnx
 
 LAYOUTS = (

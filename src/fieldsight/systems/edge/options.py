@@ -6,24 +6,17 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from fieldsight.config import Config, setting
+from fieldsight.detection.options import DetectOptions
 from fieldsight.systems.edge.config import Data
 
 
 @dataclass(frozen=True)
-class PredictOptions(Config):
+class PredictOptions(DetectOptions):
     """Options of ``predict``."""
 
-    conf: float | None = setting(None, "least score of a box that is told; the model's own by default", gt=0, lt=1)
-    iou: float | None = setting(
-        None, "overlap from which the weaker of two boxes of a class is dropped; the model's own by default", gt=0, le=1
-    )
-    most: int | None = setting(None, "boxes a picture has at the most", ge=1, le=100_000)
     only: tuple[str, ...] = setting((), "classes that are told; all without any")
     tile: int = setting(0, "cut large pictures into tiles of so many pixels a side, for small objects; 0: don't", ge=0)
     overlap: float = setting(0.2, "share of a tile that the next one repeats", ge=0, lt=0.9)
-    track: bool = setting(False, "of a video, follow objects from frame to frame and number them")
-    every: int = setting(1, "of a video, every so many frames", ge=1, le=100_000)
-    labels: Literal["none", "yolo"] = setting("none", "also write boxes as label files, to correct and train with")
 
     rules = ((lambda o: o.tile == 0 or o.tile >= 64, "tile: must be 0, or 64 and more"),)
 

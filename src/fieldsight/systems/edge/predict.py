@@ -3,62 +3,47 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fieldsight import progress
 from fieldsight.data.blocks import Blocks
-from fieldsight.data.detection.letterbox import Placement
 from fieldsight.data.detection.letterbox import preprocess as letterboxed
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.folders import Item
 from fieldsight.data.images import read_image, to_uint8
-from fieldsight.engine.seed import torch_seed
+from fieldsight.detection.found import Found
+from fieldsight.detection.model import DetectorModel
 from fieldsight.errors import ConfigError, DataError, unknown
-from fieldsight.model import Model
-from fieldsight.nn.detection.nms import Suppression, suppress
-from fieldsight.predicting import Outcome
 from fieldsight.predictions import Prediction
 from fieldsight.systems.edge.config import EdgeConfig
 from fieldsight.systems.edge.data import class_names, drawn_splits
-from fieldsight.systems.edge.detector import Detector, Exported, build_detector, free_of_nms, soft_pictures
 from fieldsight.systems.edge.options import PredictOptions
 from fieldsight.systems.edge.photo import LARGE, Photo, open_photo
-from fieldsight.systems.edge.results import Found, write_together
 from fieldsight.systems.edge.tiled import WHOLE, find_tiled, find_whole
 
 #: Endings of videos that are read frame by frame.
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 
 
-class EdgeModel(Model):
+class EdgeModel(DetectorModel):
     """A small detector."""
 
     system = "edge"
-    input_names: ClassVar[tuple[str, ...]] = ("image",)
-    output_names: ClassVar[tuple[str, ...]] = ("output",)
     config: EdgeConfig
 
     # ------------------------------------------------------------------------------------------ networks
 
     @classmethod
-    def build(cls, config: EdgeConfig) -> dict[str, nn.Module]:
-        """The detector for the config's classes, or those of its drawn world."""
-        return {"detector": build_detector(config, len(config.classes or class_names(config.data.world)))}
-
-    @classmethod
-    def create(cls, config: EdgeConfig) -> EdgeModel:
-        """An untrained model; its weights depend on the config's seed only."""
-        named = config if config.classes else config.replace(classes=class_names(config.data.world))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(torch_seed(config.seed, "init", "detector"))
-            return cls(named, cls.build(named))
+    def classes_of(cls, config: EdgeConfig) -> tuple[str, ...]:
+        """Those of its drawn world."""
+        return class_names(config.data.world)
 
     @classmethod
     def from_file(cls, path: Path) -> EdgeModel:
@@ -66,28 +51,6 @@ class EdgeModel(Model):
         from fieldsight.systems.edge.external import OnnxDetector
 
         return OnnxDetector.from_file(path)
-
-    @property
-    def detector(self) -> Detector:
-        """The network."""
-        return cast(Detector, self.networks["detector"])
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the classes, by label."""
-        return self.config.classes or class_names(self.config.data.world)
-
-    def graph(self) -> nn.Module:
-        """Photos in 0-1 to decoded boxes and scores; suppression comes after it."""
-        return Exported(self.detector)
-
-    def example(self) -> dict[str, Tensor]:
-        """Two pictures of soft waves with a dark square."""
-        return {"image": soft_pictures(self.config.input)}
-
-    def typical(self) -> dict[str, Tensor]:
-        """One grey picture of the input's size."""
-        return {"image": torch.full((1, 3, self.config.input, self.config.input), 0.5)}
 
     def describe(self) -> str:
         """Family, size and classes, and what the default was trained on."""
@@ -127,31 +90,19 @@ class EdgeModel(Model):
         picture, where = meta
         return self.told(picture, self.boxes(raw["output"].numpy(), where, options))
 
-    def boxes(self, output: np.ndarray[Any, Any], where: Placement, options: PredictOptions) -> Detections:
-        """Boxes in pixels of the photo, from the graph's output ``(1, 4 + nc, A)``."""
-        (rows,) = suppress(output, self.suppression(options))
-        labels = rows[:, 5].astype(np.int64)
-        found = Detections.of(where.back(rows[:, :4]), rows[:, 4], labels)
-        return self.wanted(found, options)
-
-    def suppression(self, options: PredictOptions) -> Suppression:
-        """What is kept: the model's own settings where the options say nothing."""
-        own = self.config
-        iou = 1.0 if free_of_nms(self.detector) and options.iou is None else options.iou or own.iou
-        return Suppression(conf=options.conf or own.conf, iou=iou, limit=options.most or own.most)
-
     def wanted(self, found: Detections, options: PredictOptions) -> Detections:
         """Boxes of the classes that are told, without those that have no pixel in the photo.
 
         Raises:
             ConfigError: an unknown class.
         """
+        found = super().wanted(found, options)
         strangers = [name for name in options.only if name not in self.classes]
         if strangers:
             raise ConfigError(unknown("class", strangers[0], self.classes))
-        kept = (found.boxes[:, 2] > found.boxes[:, 0]) & (found.boxes[:, 3] > found.boxes[:, 1])
-        if options.only:
-            kept &= np.isin(found.labels, [self.classes.index(name) for name in options.only])
+        if not options.only:
+            return found
+        kept = np.isin(found.labels, [self.classes.index(name) for name in options.only])
         return Detections.of(found.boxes[kept], found.scores[kept], found.labels[kept])
 
     def find(self, picture: Picture | Blocks, options: PredictOptions | None = None) -> Detections:
@@ -180,7 +131,7 @@ class EdgeModel(Model):
     def predict_one(self, value: Any, options: PredictOptions) -> Prediction:
         """The boxes of a photo, or of a video frame by frame."""
         if isinstance(value, Path):
-            from fieldsight.systems.edge.video import predict_video
+            from fieldsight.detection.video import predict_video
 
             return predict_video(self, value, options)
         photo = value if isinstance(value, Photo) else Photo(value)
@@ -214,7 +165,3 @@ class EdgeModel(Model):
         samples = drawn_splits(self.config.data).train
         for sample in samples[:: max(1, len(samples) // count)][:count]:
             yield {"image": torch.from_numpy(letterboxed(sample.image(), self.config.input)[0])}
-
-    def conclude(self, outcomes: Sequence[Outcome], out: Path) -> list[Path]:
-        """For several photos: all boxes as one file in COCO's result format."""
-        return write_together([o for o in outcomes if not o.error], self.classes, out)

@@ -8,13 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fieldsight.detection.found import Found, write_together
 from fieldsight.errors import FieldsightError
 from fieldsight.predicting import Outcome
 from fieldsight.studio import render, same
 from fieldsight.studio.context import Call, PageContext
 from fieldsight.systems.edge import studio_view as view
 from fieldsight.systems.edge.options import PredictOptions
-from fieldsight.systems.edge.results import Found, write_together
 from fieldsight.systems.edge.studio_view import Sifted
 
 if TYPE_CHECKING:

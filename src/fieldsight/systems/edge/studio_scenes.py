@@ -11,10 +11,10 @@ from fieldsight import assets
 from fieldsight.studio.context import Example
 
 if TYPE_CHECKING:
+    from fieldsight.detection.found import Found
     from fieldsight.predictions import Picture
     from fieldsight.report.html import Section
     from fieldsight.systems.edge.predict import EdgeModel
-    from fieldsight.systems.edge.results import Found
     from fieldsight.systems.edge.world import Frame
 
 #: Height and width of a drawn example.

@@ -24,13 +24,13 @@ from fieldsight.data.detection.sample import Detections
 from fieldsight.data.files import atomic, write_json
 from fieldsight.data.images import write_image
 from fieldsight.data.video import Video
+from fieldsight.detection.drawing import class_colour, draw_boxes
+from fieldsight.detection.found import Found
+from fieldsight.detection.tracking import Tracker, TrackOptions
+from fieldsight.detection.video import FORGET, STRIP, STRIP_PX, Frame, VideoFound, spread
 from fieldsight.predictions import Picture, Prediction, Table
 from fieldsight.studio import render
-from fieldsight.systems.edge.drawing import class_colour, draw_boxes
 from fieldsight.systems.edge.options import PredictOptions
-from fieldsight.systems.edge.results import Found
-from fieldsight.systems.edge.tracking import Tracker, TrackOptions
-from fieldsight.systems.edge.video import FORGET, STRIP, STRIP_PX, Frame, VideoFound, spread
 
 if TYPE_CHECKING:
     from fieldsight.studio.results import Shown, View
@@ -201,7 +201,7 @@ def _sifted(whole: VideoFound, conf: float, labels: Sequence[int] | None) -> lis
 
 
 def _followed(whole: VideoFound, conf: float, labels: Sequence[int] | None) -> list[Frame]:
-    """Tracks anew, as :func:`fieldsight.systems.edge.video.predict_video` makes them."""
+    """Tracks anew, as :func:`fieldsight.detection.video.predict_video` makes them."""
     tracking = TrackOptions.at(conf, max(1, round(FORGET * whole.fps / whole.every)))
     tracker, frames = Tracker(tracking), list[Frame]()
     gaps = [0, *((b.number - a.number) // whole.every - 1 for a, b in pairwise(whole.frames))]

@@ -22,11 +22,11 @@ from fieldsight import progress
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.images import write_image
 from fieldsight.data.video import FPS
+from fieldsight.detection.drawing import draw_boxes
+from fieldsight.detection.tracking import Tracker, TrackOptions
+from fieldsight.detection.video import FORGET, Frame, row_of
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.edge.drawing import draw_boxes
 from fieldsight.systems.edge.options import WatchOptions
-from fieldsight.systems.edge.tracking import Tracker, TrackOptions
-from fieldsight.systems.edge.video import FORGET, Frame, row_of
 
 if TYPE_CHECKING:
     from fieldsight.systems.edge.predict import EdgeModel

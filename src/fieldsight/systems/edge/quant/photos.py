@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 
 from fieldsight.data.detection.folders import read_detection
+from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import DetectionSample, Picture
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.edge.data import drawn_splits, heldout, keep
+from fieldsight.systems.edge.data import drawn_splits, heldout
 from fieldsight.systems.edge.options_quantize import QuantizeOptions
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.quant.calibrate import PictureStatistics, choose_pictures, judge, read_picture

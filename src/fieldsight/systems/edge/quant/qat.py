@@ -20,6 +20,8 @@ from fieldsight import progress
 from fieldsight.data.detection.loader_items import DetectionItems
 from fieldsight.data.detection.sample import DetectionSample
 from fieldsight.data.loader import Loader
+from fieldsight.detection.network import decayed
+from fieldsight.detection.train import recipe, training_step
 from fieldsight.engine.checkpoint import State
 from fieldsight.engine.ema import Ema
 from fieldsight.engine.fit import EarlyStop, Steps, fit
@@ -30,14 +32,12 @@ from fieldsight.nn.detection.loss import Gains, detection_loss
 from fieldsight.nn.detection.yolo import Yolo
 from fieldsight.run import Run
 from fieldsight.systems.edge.config import EdgeConfig
-from fieldsight.systems.edge.detector import decayed
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.quant.fake import Scales, Simulated, choose_scales, observe, simulate
 from fieldsight.systems.edge.quant.grid import LEVELS, Grid, weight_scales
 from fieldsight.systems.edge.quant.measure import score_of
 from fieldsight.systems.edge.quant.scheme import Scheme
 from fieldsight.systems.edge.quant.tape import Traced
-from fieldsight.systems.edge.train import recipe, training_step
 
 #: Moving scales look at the ranges of each of the first so many training batches, then at every so many-th.
 EVERY = 10
@@ -103,7 +103,7 @@ class Aware(nn.Module):
     seen: Tensor
 
     def __init__(self, traced: Traced, scales: Scales, config: EdgeConfig, moving: bool) -> None:
-        """Take over a traced :class:`~fieldsight.systems.edge.detector.Exported`; its weights are trained in place.
+        """Take over a traced :class:`~fieldsight.detection.network.Exported`; its weights are trained in place.
 
         Raises:
             ConfigError: not a detector with a YOLO head.
@@ -126,7 +126,7 @@ class Aware(nn.Module):
         return self
 
     def forward(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Loss of a batch; see :class:`~fieldsight.systems.edge.detector.Losing` for its entries."""
+        """Loss of a batch; see :class:`~fieldsight.detection.network.Losing` for its entries."""
         own = self.config.loss
         if self.training and self.moving:
             batches = int(self.seen)

@@ -10,18 +10,18 @@ import torch
 
 from fieldsight.data.detection.letterbox import letterbox, place, to_input
 from fieldsight.data.detection.sample import Detections, DetectionSample, Truth
+from fieldsight.detection.config import DetectorConfig
+from fieldsight.detection.network import Detector, Exported, free_of_nms
 from fieldsight.metrics.detection import AveragePrecision
 from fieldsight.nn.detection.boxes import iou_matrix
 from fieldsight.nn.detection.nms import Suppression, suppress
-from fieldsight.systems.edge.config import EdgeConfig
-from fieldsight.systems.edge.detector import Detector, Exported, free_of_nms
 
 #: Weight of the overlap in ``val_best``: less than any difference of fitness that means anything.
 TIE = 1e-6
 
 
 def detect(
-    detector: Detector, samples: Sequence[DetectionSample], config: EdgeConfig, conf: float, batch: int = 16
+    detector: Detector, samples: Sequence[DetectionSample], config: DetectorConfig, conf: float, batch: int = 16
 ) -> list[Detections]:
     """Boxes of photos in their own pixels, from the eager network in evaluation mode."""
     graph = Exported(detector).eval()
@@ -39,7 +39,7 @@ def detect(
     return found
 
 
-def fitness(detector: Detector, samples: Sequence[DetectionSample], config: EdgeConfig) -> dict[str, float]:
+def fitness(detector: Detector, samples: Sequence[DetectionSample], config: DetectorConfig) -> dict[str, float]:
     """Average precision on the validation split, and the fitness 0.1 mAP50 + 0.9 mAP50-95.
 
     ``val_best`` is the fitness, where the mean best overlap decides among equals: early epochs find nothing at all.

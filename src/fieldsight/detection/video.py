@@ -17,14 +17,14 @@ from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.files import atomic, write_json
 from fieldsight.data.images import resize, write_image
 from fieldsight.data.video import LEAST_FPS, Frames, Video, write_video
+from fieldsight.detection.drawing import draw_boxes
+from fieldsight.detection.tracking import Tracker, TrackOptions
 from fieldsight.errors import DataError, ExportError
 from fieldsight.predictions import Prediction, Table, beside
-from fieldsight.systems.edge.drawing import draw_boxes
-from fieldsight.systems.edge.tracking import Tracker, TrackOptions
 
 if TYPE_CHECKING:
-    from fieldsight.systems.edge.options import PredictOptions
-    from fieldsight.systems.edge.predict import EdgeModel
+    from fieldsight.detection.model import DetectorModel
+    from fieldsight.detection.options import DetectOptions
 
 #: Seconds after which a track that was not seen ends (the paper's 30 frames).
 FORGET = 1.0
@@ -225,7 +225,7 @@ def row_of(frame: Frame, classes: Sequence[str], seconds: float) -> dict[str, An
     return {"frame": frame.number, "time": round(seconds, 3), "boxes": boxes}
 
 
-def predict_video(model: EdgeModel, path: str | Path, options: PredictOptions) -> VideoFound:
+def predict_video(model: DetectorModel, path: str | Path, options: DetectOptions) -> VideoFound:
     """Find boxes in every ``options.every``-th frame of a video; follow objects where ``options.track`` says so.
 
     One frame is in memory at a time, beside a few small drawn ones; rows of boxes are kept. Frames that can't be read
@@ -262,7 +262,7 @@ def spread(count: int, most: int) -> list[int]:
 class _Run:
     """A video while it is looked at."""
 
-    def __init__(self, model: EdgeModel, video: Video, options: PredictOptions) -> None:
+    def __init__(self, model: DetectorModel, video: Video, options: DetectOptions) -> None:
         self.model, self.video, self.options = model, video, options
         self.source = Frames(video, options.every)
         self.fps = self.source.fps

@@ -16,9 +16,9 @@ from fieldsight.data.detection.sample import Boxes, Detections, Labels, Picture
 from fieldsight.data.files import read_json, write_json, write_text
 from fieldsight.data.georeference import Georeference
 from fieldsight.data.images import write_image
+from fieldsight.detection.drawing import draw_boxes
 from fieldsight.predicting import Outcome
 from fieldsight.predictions import Prediction, Table
-from fieldsight.systems.edge.drawing import draw_boxes
 
 
 @dataclass(frozen=True)

@@ -8,27 +8,44 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fieldsight.detection.config import DetectorConfig
+from fieldsight.errors import ConfigError
 from fieldsight.nn.detection.assign import Targets
 from fieldsight.nn.detection.loss import Gains, detection_loss, dual_loss
+from fieldsight.nn.detection.rfcn import RFCN, rfcn
 from fieldsight.nn.detection.rtdetr import RTDetr, rtdetr
 from fieldsight.nn.detection.yolo import Yolo, yolo
-from fieldsight.systems.edge.config import EdgeConfig
+from fieldsight.nn.detection.yolov9 import Yolov9, yolov9
 
-Detector = Yolo | RTDetr
+Detector = Yolo | RTDetr | RFCN
 
-#: RT-DETR's sizes for ours.
-_TRANSFORMERS = {"p": "tiny", "n": "tiny", "s": "r18", "m": "r50", "l": "r50", "x": "r50"}
+#: What each family calls our scales.
+SCALES: dict[str, dict[str, str]] = {
+    "yolov8": {name: name for name in "pnsmlx"},
+    "yolov9": {"p": "p", "n": "t", "l": "c", "x": "e"},
+    "yolov10": {name: name for name in "pnsmlx"},
+    "rtdetr": {"p": "tiny", "n": "tiny", "s": "r18", "m": "r50", "l": "r50", "x": "r101"},
+    "rfcn": {"p": "tiny", "s": "r18", "m": "r50", "l": "r101", "x": "inception_resnet_v2"},
+}
 
 
-def build_detector(config: EdgeConfig, classes: int) -> Detector:
+def build_detector(config: DetectorConfig, classes: int) -> Detector:
     """The network of a config with random weights from torch's random numbers.
 
     Raises:
         ConfigError: a scale that the family does not have.
     """
+    names = SCALES[config.family]
+    if config.size not in names:
+        raise ConfigError(f"size: {config.family} has the scales {', '.join(names)}; got '{config.size}'.")
+    name = names[config.size]
     if config.family == "rtdetr":
-        return rtdetr(_TRANSFORMERS[config.size], classes)
-    return yolo(config.size, classes, "v10" if config.family == "yolov10" else "v8", prior_size=config.input)
+        return rtdetr(name, classes)
+    if config.family == "rfcn":
+        return rfcn(name, classes)
+    if config.family == "yolov9":
+        return yolov9(name, classes, prior_size=config.input)
+    return yolo(name, classes, "v10" if config.family == "yolov10" else "v8", prior_size=config.input)
 
 
 class Exported(nn.Module):
@@ -53,7 +70,7 @@ class Losing(nn.Module):
         config: weights of the loss, assignment.
     """
 
-    def __init__(self, detector: Detector, config: EdgeConfig) -> None:
+    def __init__(self, detector: Detector, config: DetectorConfig) -> None:
         super().__init__()
         self.detector, self.config = detector, config
 
@@ -62,10 +79,12 @@ class Losing(nn.Module):
         own = self.config.loss
         images = batch["image"]
         targets = Targets.from_padded(batch["boxes"], batch["labels"])
-        if isinstance(self.detector, RTDetr):
+        if isinstance(self.detector, RTDetr | RFCN):
             return self.detector.loss(images, targets)
-        raw = self.detector(images)
         gains = Gains(own.box, own.cls, own.dfl)
+        if isinstance(self.detector, Yolov9):
+            return self.detector.loss(images, targets, gains, own.topk, own.alpha, own.beta)
+        raw = self.detector(images)
         if len(raw) == 2:
             return dual_loss(raw[0], raw[1], targets, gains, own.topk, own.alpha, own.beta)
         return detection_loss(raw[0], targets, gains, own.topk, own.alpha, own.beta)

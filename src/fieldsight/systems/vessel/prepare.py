@@ -1,0 +1,337 @@
+"""``prepare``: one data set as two, raw frames and fused ones, with the same pictures, boxes and splits.
+
+Any data set that :func:`.datasets.read_angiograms` knows, or drawn patients. Split by patient, the training pictures
+augmented where asked for. Enhancement comes before augmentation, so that the filter sees no reflected corner.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fieldsight import progress
+from fieldsight.config import Config, setting
+from fieldsight.data.detection.checks import Findings, Known, check_photos, file_names, refusing
+from fieldsight.data.detection.folders import write_detection
+from fieldsight.data.detection.kept import keep
+from fieldsight.data.detection.sample import DetectionSample, Picture, Truth
+from fieldsight.data.files import atomic_folder, write_json
+from fieldsight.data.images import read_image
+from fieldsight.data.splits import split_groups
+from fieldsight.errors import DataError
+from fieldsight.systems.vessel import fast, filters, fusion, leakage, rotated
+from fieldsight.systems.vessel.datasets import STENOSIS, UNKNOWN, AngiogramSet, read_angiograms
+from fieldsight.systems.vessel.datasets.common import SPLITS, summary
+from fieldsight.systems.vessel.datasets.plain import IGNORED_FILE, VIEWS_FILE, ViewRow, write_ignored, write_views
+from fieldsight.systems.vessel.phantom import Angiogram, Patient, render
+from fieldsight.verbs import Written
+
+#: What tells a folder that ``prepare`` wrote.
+RECORD = "prepare.json"
+
+#: What stands in for a data set: drawn patients.
+DRAWN = "drawn"
+
+
+@dataclass(frozen=True)
+class Drawn(Config):
+    """Patients that are drawn where no data set is given."""
+
+    patients: int = setting(40, "drawn patients", ge=1, le=100_000)
+    each: int = setting(10, "frames of each", ge=1, le=1000)
+    side: int = setting(512, "side of a drawn frame", unit="px", ge=64, le=1024)
+    look: Literal["mixed", "low", "high"] = setting("mixed", "contrast of drawn frames")
+
+
+@dataclass(frozen=True)
+class PrepareOptions(Config):
+    """Options of ``prepare``."""
+
+    shares: tuple[float, float, float] = setting(leakage.SHARES, "shares of train, val and test", ge=0)
+    by: Literal["patient", "random"] = setting(
+        "patient", "what is split: patients, or single pictures as in the paper, which leaks"
+    )
+    splits: Literal["keep", "new"] = setting("keep", "splits of the data set, where it has some: kept or made anew")
+    leaks: Literal["report", "drop", "ignore"] = setting(
+        "report", "near-duplicates across splits where patients are not told; drop: out of the earlier split"
+    )
+    mode: Literal["ihs", "blend", "average", "stack", "substitute", "vesselness", "clahe", "unsharp"] = setting(
+        "ihs", "what fused/ holds"
+    )
+    sigmas: tuple[float, ...] = setting(filters.SIGMAS, "scales of the filter", unit="px", gt=0, min_items=1)
+    beta: float = setting(filters.BETA, "tolerance of round structures", gt=0)
+    c: float = setting(filters.C, "strength that counts as a vessel, in grey levels", gt=0)
+    polarity: Literal["dark", "bright"] = setting("dark", "vessels are darker or brighter than their surroundings")
+    scaled: bool = setting(True, "divide vesselness by its 99.5th percentile in each frame")
+    offline: bool = setting(False, "write 19 rotations and 2 flips of every training picture")
+    rule: Literal["ellipse", "hull", "polygon"] = setting("ellipse", "how boxes follow a rotation")
+    layout: Literal["yolo", "coco", "voc"] = setting("yolo", "format of the labels")
+    seed: int = setting(0, "of splits and drawn patients", ge=0)
+    threads: int = setting(1, "threads of the filter", ge=1, le=64)
+    drawn: Drawn = setting(Drawn(), "drawn patients, where no data set is given")
+
+    rules = ((lambda o: sum(o.shares) > 0, "shares: one of them must be above 0"),)
+
+
+def prepare(data: Path | None, out: Path | None, options: PrepareOptions) -> Written:
+    """Write ``raw/`` and ``fused/``, each a data set of its own with a ``views.csv``, and ``prepare.json``.
+
+    Both hold the same names, boxes and splits. Ignored regions are crowds in COCO, difficult in VOC, and in an
+    ``ignored.json`` for YOLO, which has no word for them.
+
+    Args:
+        data: a data set with boxes of stenoses; None draws patients.
+        out: the folder; one that an earlier ``prepare`` wrote is replaced, no other.
+        options: see there.
+
+    Raises:
+        DataError: no folder to write to or a foreign one, a data set that can't be used, fewer patients than splits.
+        ConfigError: impossible scales.
+    """
+    target = _target(data, out)
+    found = draw(options) if data is None else read_angiograms(data, options.seed)
+    if data is not None:
+        check_photos(found.samples)
+    samples, facts = _split(found, options)
+    # an empty patient is one that nobody told: groups by name are in the manifest
+    patients = {s.id: s.group if found.patients else "" for s in samples}
+    with atomic_folder(target) as folder:
+        for variant, mode in (("raw", "raw"), ("fused", options.mode)):
+            pictures = list(_pictures(samples, mode, options))
+            _write(folder / variant, pictures, found.views, patients, options)
+        record = {"data": found.layout, "drawn": data is None, "note": found.note, **facts}
+        write_json(folder / RECORD, {**record, "options": options.to_dict()})
+    told = ", ".join(f"{facts['written'].get(name, 0)} {name}" for name in SPLITS)
+    progress.note(f"{told} pictures in '{target / 'raw'}' and '{target / 'fused'}'")
+    return Written(target, {"layout": options.layout, "data": found.layout, **facts})
+
+
+def fused_frame(frame: NDArray[np.uint8], mode: str, options: PrepareOptions) -> Picture:
+    """What a detector sees of a frame.
+
+    Args:
+        frame: ``(H, W)`` uint8.
+        mode: ``raw``, a fusion, or a control of :data:`.fusion.PLAIN`.
+        options: scales and constants of the filter.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
+    """
+    plain: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
+        "raw": lambda f: f, "clahe": fusion.clahe, "unsharp": fusion.unsharp,
+    }  # fmt: skip
+    if mode in plain:
+        return fusion.grey(plain[mode](frame))
+    value = fast.vesselness(
+        frame, options.sigmas, options.polarity, options.beta, options.c, options.threads, detail=False
+    ).value
+    value = filters.scaled(value) if options.scaled else value
+    if mode == "vesselness":
+        return fusion.grey(fusion.levels(value))
+    fit: Any = mode
+    return fusion.fuse(frame, value, fit).image
+
+
+# ----------------------------------------------------------------------------------------------- drawn patients
+
+
+def draw(options: PrepareOptions) -> AngiogramSet:
+    """Drawn patients in splits of their own, kept in a file until the set is forgotten.
+
+    Raises:
+        DataError: fewer patients than splits.
+    """
+    knobs = options.drawn
+    names = [f"{n:06d}" for n in range(knobs.patients)]
+    try:
+        split = split_groups(names, dict(zip(SPLITS, options.shares, strict=True)), options.seed)
+    except DataError as error:
+        raise DataError(f"{error} Draw more patients (drawn.patients), or set shares to 0.") from None
+    counts = Counter(split.values())
+    samples, views = [], {}
+    for name in SPLITS:
+        for number in range(counts[name]):
+            patient = Patient.draw(name, number, options.seed, knobs.look)
+            for shot in range(knobs.each):
+                id = f"{patient.id}-{shot:02d}"
+                views[id] = f"{patient.artery} {patient.view(None, shot).name}"
+                drawn = partial(_drawn, name, number, options.seed, knobs.look, shot, knobs.side)
+                size = (knobs.side, knobs.side)
+                samples.append(
+                    DetectionSample(id, patient.id, name, size, partial(_frame, drawn), partial(_truth, drawn))
+                )
+    kept = sorted(keep(samples, "drawing frames"), key=lambda s: s.id)
+    note = summary(DRAWN, Path("phantom"), kept, views, True, True, Findings())
+    progress.note(note)
+    return AngiogramSet(tuple(kept), STENOSIS, views, note, DRAWN, True, True)
+
+
+@lru_cache(maxsize=1)
+def _drawn(split: str, number: int, seed: int, look: str, shot: int, side: int) -> Angiogram:
+    """One drawn frame; the last is kept, since picture and boxes are asked for one after the other."""
+    return render(Patient.draw(split, number, seed, look), side=side, shot=shot)
+
+
+def _frame(drawn: Callable[[], Angiogram]) -> Picture:
+    return fusion.grey(drawn().image)
+
+
+def _truth(drawn: Callable[[], Angiogram]) -> Truth:
+    one = drawn()
+    boxes = np.concatenate([one.boxes, one.ignored])
+    return Truth.of(boxes, np.zeros(len(boxes)), np.arange(len(boxes)) >= len(one.boxes))
+
+
+# ------------------------------------------------------------------------------------------------------ splits
+
+
+def _split(found: AngiogramSet, options: PrepareOptions) -> tuple[list[DetectionSample], dict[str, Any]]:
+    """Samples with their final splits, and what is to be told about them."""
+    samples, clusters = list(found.samples), list[list[str]]()
+    if not found.patients and options.leaks != "ignore":
+        clusters = leakage.near_duplicates(samples)
+        samples = leakage.regrouped(samples, clusters)
+    anew = not found.settled or options.splits == "new" or options.by == "random"
+    if anew:
+        samples = leakage.split_angiograms(samples, found.views, options.shares, options.seed, options.by)
+    dropped = 0
+    if options.leaks == "drop" and not found.patients:
+        before = len(samples)
+        samples = _without_leaks(samples, clusters)
+        dropped = before - len(samples)
+    torn = leakage.straddling(samples)
+    facts = {
+        "split": dict(Counter(s.split for s in samples)),
+        "written": _written(samples, options),
+        "patients": {name: len({s.group for s in samples if s.split == name}) for name in SPLITS},
+        "patients_told": found.patients,
+        "patients_in_two_splits": len(torn),
+        "near_duplicates": len(clusters),
+        "near_duplicates_across_splits": _across(samples, clusters),
+        "dropped": dropped,
+        "views": _views(samples, found),
+    }
+    _tell(facts, torn, found, options)
+    return samples, facts
+
+
+def _without_leaks(samples: Sequence[DetectionSample], clusters: Sequence[Sequence[str]]) -> list[DetectionSample]:
+    """Without pictures of train that have a near-duplicate in val or test, and of val that have one in test."""
+    rank = {s.id: SPLITS.index(s.split) for s in samples}
+    last = {id: max(rank[other] for other in ids) for ids in clusters for id in ids}
+    return [s for s in samples if rank[s.id] == last.get(s.id, rank[s.id])]
+
+
+def _across(samples: Sequence[DetectionSample], clusters: Sequence[Sequence[str]]) -> int:
+    """Clusters of near-duplicates that are in several splits."""
+    split = {s.id: s.split for s in samples}
+    return sum(len({split[id] for id in ids if id in split}) > 1 for ids in clusters)
+
+
+def _written(samples: Sequence[DetectionSample], options: PrepareOptions) -> dict[str, int]:
+    counts = Counter(s.split for s in samples)
+    if options.offline:
+        counts["train"] *= len(rotated.changes())
+    return dict(counts)
+
+
+def _views(samples: Sequence[DetectionSample], found: AngiogramSet) -> dict[str, dict[str, int]]:
+    """Pictures by view and split, as the paper's Table 1."""
+    table: dict[str, dict[str, int]] = {}
+    for sample in samples:
+        row = table.setdefault(found.views.get(sample.id, UNKNOWN), dict.fromkeys(SPLITS, 0))
+        row[sample.split] += 1
+    return dict(sorted(table.items()))
+
+
+def _tell(
+    facts: dict[str, Any], torn: dict[str, tuple[str, ...]], found: AngiogramSet, options: PrepareOptions
+) -> None:
+    if torn:
+        whose = "patients" if found.patients else "groups of pictures"
+        cause = "split at random, as the paper did" if options.by == "random" else "the data set's own splits"
+        progress.note(
+            f"Warning: {len(torn)} {whose} are in several splits ({', '.join(list(torn)[:3])}): {cause}. "
+            "Scores will be too good. Use --by patient --splits new."
+        )
+    if not found.patients:
+        near, across = facts["near_duplicates"], facts["near_duplicates_across_splits"]
+        looked = "not looked for" if options.leaks == "ignore" else f"{near} sets, {across} of them across splits"
+        progress.note(f"Patients are not told, so that one may be in two splits. Near-duplicates: {looked}.")
+
+
+# ----------------------------------------------------------------------------------------------------- writing
+
+
+def _target(data: Path | None, out: Path | None) -> Path:
+    if out is None:
+        raise DataError("prepare writes a folder: name it with --out.")
+    target = Path(out)
+    if data is not None and Path(data).resolve().is_relative_to(target.resolve()):
+        raise DataError(f"'{target}' holds the data set itself, '{data}'. Name another folder with --out.")
+    if target.exists() and not target.is_dir():
+        raise DataError(f"'{target}' is a file. Name a folder with --out.")
+    with refusing(target):
+        foreign = target.is_dir() and any(target.iterdir()) and not (target / RECORD).is_file()
+    if foreign:
+        raise DataError(f"'{target}' is not empty and no folder of prepare. Name another with --out, or empty it.")
+    return target
+
+
+class _Enhanced:
+    """Enhanced pictures, the last one kept: the copies of a picture follow one another."""
+
+    def __init__(self, mode: str, options: PrepareOptions) -> None:
+        self.mode, self.options = mode, options
+        self.last: tuple[str, Picture] | None = None
+
+    def __call__(self, sample: DetectionSample) -> Picture:
+        if self.last is None or self.last[0] != sample.id:
+            frame = np.asarray(read_image(sample.image(), "grey"), np.uint8)
+            self.last = (sample.id, fused_frame(frame, self.mode, self.options))
+        return self.last[1]
+
+
+def _pictures(
+    samples: Sequence[DetectionSample], mode: str, options: PrepareOptions
+) -> Iterator[tuple[DetectionSample, str]]:
+    """Samples of a variant, each with the id of the sample it comes from; training ones 21 times if wanted."""
+    enhanced = _Enhanced(mode, options)
+    for sample in samples:
+        one = replace(sample, image=partial(enhanced, sample))
+        copies = rotated.offline(one, options.rule) if options.offline and sample.split == "train" else (one,)
+        for copy in copies:
+            yield copy, sample.id
+
+
+def _write(
+    folder: Path, pictures: Sequence[tuple[DetectionSample, str]], views: Any, patients: dict[str, str],
+    options: PrepareOptions,
+) -> None:  # fmt: skip
+    """One variant in its layout, with ``views.csv`` and, for YOLO, ``ignored.json``."""
+    samples = [sample for sample, _ in pictures]
+    names = file_names(samples)
+    if options.by == "random":  # a manifest's groups never straddle; the patients are in views.csv
+        samples = [replace(s, group=of) for s, (_, of) in zip(samples, pictures, strict=True)]
+    else:
+        torn = leakage.straddling(samples)
+        samples = [replace(s, group=f"{s.group} ({s.split})") if s.group in torn else s for s in samples]
+    if options.layout == "yolo":
+        hidden = {}
+        for k, (sample, name) in enumerate(zip(samples, names, strict=True)):
+            truth = sample.truth()
+            hidden[name] = truth.boxes[truth.ignore]
+            seen = ~truth.ignore
+            rest = Truth(truth.boxes[seen], truth.labels[seen], truth.ignore[seen], truth.area[seen])
+            samples[k] = replace(sample, truth=Known(rest))
+        write_ignored(folder / IGNORED_FILE, hidden)
+    write_detection(samples, STENOSIS, folder, options.layout)
+    rows = [ViewRow(name, patients[of], views.get(of, UNKNOWN)) for name, (_, of) in zip(names, pictures, strict=True)]
+    write_views(folder / VIEWS_FILE, rows)
