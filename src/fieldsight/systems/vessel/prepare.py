@@ -7,9 +7,9 @@ augmented where asked for. Enhancement comes before augmentation, so that the fi
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,11 +26,13 @@ from fieldsight.data.files import atomic_folder, write_json
 from fieldsight.data.images import read_image
 from fieldsight.data.splits import split_groups
 from fieldsight.errors import DataError
-from fieldsight.systems.vessel import fast, filters, fusion, leakage, rotated
+from fieldsight.systems.vessel import filters, leakage, rotated
+from fieldsight.systems.vessel.config import Enhance
+from fieldsight.systems.vessel.data import drawn
 from fieldsight.systems.vessel.datasets import STENOSIS, UNKNOWN, AngiogramSet, read_angiograms
 from fieldsight.systems.vessel.datasets.common import SPLITS, summary
 from fieldsight.systems.vessel.datasets.plain import IGNORED_FILE, VIEWS_FILE, ViewRow, write_ignored, write_views
-from fieldsight.systems.vessel.phantom import Angiogram, Patient, render
+from fieldsight.systems.vessel.enhance import fused
 from fieldsight.verbs import Written
 
 #: What tells a folder that ``prepare`` wrote.
@@ -114,29 +116,16 @@ def prepare(data: Path | None, out: Path | None, options: PrepareOptions) -> Wri
 
 
 def fused_frame(frame: NDArray[np.uint8], mode: str, options: PrepareOptions) -> Picture:
-    """What a detector sees of a frame.
+    """What a detector sees of a frame ``(H, W)`` uint8: ``(H, W, 3)`` uint8 RGB.
 
     Args:
-        frame: ``(H, W)`` uint8.
-        mode: ``raw``, a fusion, or a control of :data:`.fusion.PLAIN`.
+        frame: the frame.
+        mode: ``raw``, a fusion, or a control.
         options: scales and constants of the filter.
-
-    Returns:
-        ``(H, W, 3)`` uint8 RGB.
     """
-    plain: dict[str, Callable[[NDArray[np.uint8]], NDArray[np.uint8]]] = {
-        "raw": lambda f: f, "clahe": fusion.clahe, "unsharp": fusion.unsharp,
-    }  # fmt: skip
-    if mode in plain:
-        return fusion.grey(plain[mode](frame))
-    value = fast.vesselness(
-        frame, options.sigmas, options.polarity, options.beta, options.c, options.threads, detail=False
-    ).value
-    value = filters.scaled(value) if options.scaled else value
-    if mode == "vesselness":
-        return fusion.grey(fusion.levels(value))
-    fit: Any = mode
-    return fusion.fuse(frame, value, fit).image
+    names = ("sigmas", "beta", "c", "polarity", "scaled")
+    settings = Enhance().replace(mode=mode, **{name: getattr(options, name) for name in names})
+    return fused(frame, settings, options.threads)
 
 
 # ----------------------------------------------------------------------------------------------- drawn patients
@@ -155,38 +144,14 @@ def draw(options: PrepareOptions) -> AngiogramSet:
     except DataError as error:
         raise DataError(f"{error} Draw more patients (drawn.patients), or set shares to 0.") from None
     counts = Counter(split.values())
-    samples, views = [], {}
-    for name in SPLITS:
-        for number in range(counts[name]):
-            patient = Patient.draw(name, number, options.seed, knobs.look)
-            for shot in range(knobs.each):
-                id = f"{patient.id}-{shot:02d}"
-                views[id] = f"{patient.artery} {patient.view(None, shot).name}"
-                drawn = partial(_drawn, name, number, options.seed, knobs.look, shot, knobs.side)
-                size = (knobs.side, knobs.side)
-                samples.append(
-                    DetectionSample(id, patient.id, name, size, partial(_frame, drawn), partial(_truth, drawn))
-                )
+    samples = [
+        s for name in SPLITS for s in drawn(name, counts[name], knobs.each, options.seed, knobs.look, knobs.side)
+    ]
+    views = {s.id: str(s.facts["view"]) for s in samples}
     kept = sorted(keep(samples, "drawing frames"), key=lambda s: s.id)
     note = summary(DRAWN, Path("phantom"), kept, views, True, True, Findings())
     progress.note(note)
     return AngiogramSet(tuple(kept), STENOSIS, views, note, DRAWN, True, True)
-
-
-@lru_cache(maxsize=1)
-def _drawn(split: str, number: int, seed: int, look: str, shot: int, side: int) -> Angiogram:
-    """One drawn frame; the last is kept, since picture and boxes are asked for one after the other."""
-    return render(Patient.draw(split, number, seed, look), side=side, shot=shot)
-
-
-def _frame(drawn: Callable[[], Angiogram]) -> Picture:
-    return fusion.grey(drawn().image)
-
-
-def _truth(drawn: Callable[[], Angiogram]) -> Truth:
-    one = drawn()
-    boxes = np.concatenate([one.boxes, one.ignored])
-    return Truth.of(boxes, np.zeros(len(boxes)), np.arange(len(boxes)) >= len(one.boxes))
 
 
 # ------------------------------------------------------------------------------------------------------ splits
