@@ -434,7 +434,8 @@ def _edge_model() -> Any:
 
 def _edge_perfect() -> dict[str, float]:
     from fieldsight.data.detection.sample import Detections
-    from fieldsight.systems.edge.evaluate import gather_found, metrics_of
+    from fieldsight.detection.measure import gather_found
+    from fieldsight.systems.edge.evaluate import metrics_of
 
     samples = _edge_samples(12)
     truths = [s.truth() for s in samples]
@@ -443,7 +444,7 @@ def _edge_perfect() -> dict[str, float]:
 
 
 def _edge_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
-    from fieldsight.systems.edge.evaluate import gather
+    from fieldsight.detection.measure import gather
 
     return _rows(gather(model, _edge_samples(6)).items)
 

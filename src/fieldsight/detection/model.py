@@ -49,6 +49,11 @@ class DetectorModel(Model):
             torch.manual_seed(torch_seed(config.seed, "init", "detector"))
             return cls(named, cls.build(named))
 
+    def options(self, **given: Any) -> DetectOptions:
+        """Options of its ``predict`` verb."""
+        made: DetectOptions = self.spec.load(self.spec.main.options)(**given)
+        return made
+
     @property
     def detector(self) -> Detector:
         """The network."""

@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from fieldsight.data.detection.folders import write_detection
 from fieldsight.data.detection.sample import DetectionSample, Truth
 from fieldsight.data.images import write_image
+from fieldsight.detection.measure import average_precision
 from fieldsight.detection.network import Losing
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import ConfigError, DataError, ExportError
 from fieldsight.run import Run
 from fieldsight.systems.edge import quantize as verb
 from fieldsight.systems.edge.config import PRESETS
-from fieldsight.systems.edge.evaluate import average_precision
 from fieldsight.systems.edge.options_quantize import QuantizeOptions
 from fieldsight.systems.edge.predict import EdgeModel
 from fieldsight.systems.edge.quant import photos as roles

@@ -15,6 +15,7 @@ from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import Detections, DetectionSample, Truth
 from fieldsight.detection import train, validate
 from fieldsight.detection.found import Found, write_together
+from fieldsight.detection.measure import gather, gather_found
 from fieldsight.errors import ConfigError, DataError, ModelFileError
 from fieldsight.nn.detection.checkpoints import save_checkpoint
 from fieldsight.predicting import Outcome
@@ -212,10 +213,10 @@ def test_confidence_cuts_the_curve_and_never_lifts_it(model: EdgeModel, frames: 
         truth = sample.truth()
         moved = truth.boxes + rng.normal(0, 1, (len(truth), 2)).astype(np.float32)[:, [0, 1, 0, 1]]
         boxes.append(Detections.of(moved, rng.random(len(truth)), truth.labels))
-    metrics = evaluate.metrics_of(evaluate.gather_found(model, frames, boxes))
+    metrics = evaluate.metrics_of(gather_found(model, frames, boxes))
     assert metrics["map50_95_conf50"] < metrics["map50_95"]
     assert metrics["map50_conf50"] < metrics["map50"]
-    table = evaluate.both_settings(evaluate.gather_found(model, frames, boxes).pool)
+    table = evaluate.both_settings(gather_found(model, frames, boxes).pool)
     assert [row["confidence"] for row in table.rows] == [0.001, 0.5]
 
 
@@ -231,6 +232,6 @@ def test_a_folder_with_other_classes_is_not_measured(
 
 def test_data_without_any_box_has_no_average_precision(model: EdgeModel, frames: list[DetectionSample]) -> None:
     empty = [DetectionSample(s.id, s.group, s.split, s.size, s.image, lambda: Truth.of([], [])) for s in frames]
-    metrics = evaluate.metrics_of(evaluate.gather(model, empty))
+    metrics = evaluate.metrics_of(gather(model, empty))
     assert np.isnan(metrics["map50"])
     assert np.isnan(metrics["mabo"])

@@ -21,6 +21,7 @@ from fieldsight.data.detection.letterbox import preprocess
 from fieldsight.data.detection.sample import DetectionSample
 from fieldsight.data.files import sha256
 from fieldsight.data.images import write_image
+from fieldsight.detection.measure import average_precision
 from fieldsight.errors import ConfigError, DataError, FieldsightError, MissingExtraError
 from fieldsight.export.calibration import Inputs
 from fieldsight.export.onnx import first_line
@@ -35,7 +36,7 @@ from fieldsight.systems.edge.bench_host import environment, load, processor
 from fieldsight.systems.edge.bench_report import BenchTable, with_clip
 from fieldsight.systems.edge.bench_rows import Timing, accuracy_cells, against_single, energy_cells, speed_cells
 from fieldsight.systems.edge.bench_timing import Job, measure
-from fieldsight.systems.edge.evaluate import average_precision, choose
+from fieldsight.systems.edge.evaluate import choose
 from fieldsight.systems.edge.external import OnnxDetector, backend_for
 from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions
 from fieldsight.systems.edge.options_bench import COLUMNS, EdgeBenchOptions

@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fieldsight.detection.measure import LOW
 from fieldsight.errors import DataError
 from fieldsight.metrics.detection import AveragePrecision, compare
 from fieldsight.metrics.stats import paired
 from fieldsight.power.sampler import Trace
-from fieldsight.systems.edge.evaluate import LOW, PAPER
+from fieldsight.systems.edge.evaluate import PAPER
 
 #: Length of a run in the paper, in s.
 MINUTE = 60.0

@@ -3,36 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from fieldsight import progress, registry
+from fieldsight import registry
 from fieldsight.data.detection.folders import read_detection
-from fieldsight.data.detection.sample import Detections, DetectionSample, Truth
-from fieldsight.detection.drawing import draw_boxes
-from fieldsight.detection.validate import best_overlap
-from fieldsight.engine.seed import rng_for
+from fieldsight.data.detection.sample import DetectionSample
+from fieldsight.detection.measure import LOW, Gathered, finite, found_and_true, gather, precision_recall
 from fieldsight.errors import DataError
 from fieldsight.metrics.detection import AveragePrecision
-from fieldsight.metrics.items import PerItem
-from fieldsight.predictions import Table, beside
-from fieldsight.report import plots
+from fieldsight.predictions import Table
 from fieldsight.report.card import Card
 from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
 from fieldsight.run import Run, command_line, commit, now, versions
 from fieldsight.systems.edge.data import heldout
 from fieldsight.systems.edge.external import OnnxDetector
-from fieldsight.systems.edge.options import EvaluateOptions, PredictOptions
+from fieldsight.systems.edge.options import EvaluateOptions
 from fieldsight.systems.edge.predict import EdgeModel
 
-#: The usual confidence of average precision, and the paper's.
-LOW, PAPER = 0.001, 0.5
+#: The paper's confidence, beside the usual one.
+PAPER = 0.5
 
 
 def evaluate(model: EdgeModel, data: Path | None, options: EvaluateOptions) -> Evaluation:
@@ -52,8 +43,8 @@ def evaluate(model: EdgeModel, data: Path | None, options: EvaluateOptions) -> E
         found.items,
         on,
         (both_settings(found.pool, options.conf), low.per_class(), high.per_class()),
-        _plots(found.pool, model.classes),
-        dict(_pictures(model, samples, options.pictures)),
+        precision_recall(found.pool, model.classes),
+        dict(found_and_true(model, samples, options.pictures)),
         {"confidence of the best F1": round(best.conf, 4), **_kind(model)},
         warnings,
     )
@@ -93,66 +84,6 @@ def choose(model: EdgeModel, data: Path | None, options: EvaluateOptions) -> tup
 # ---------------------------------------------------------------------------------------------- measuring
 
 
-@dataclass(frozen=True)
-class Gathered:
-    """What is kept of measured photos.
-
-    Attributes:
-        pool: every box after matching.
-        items: hits, false boxes and misses of each photo at the model's own confidence.
-    """
-
-    pool: AveragePrecision
-    items: PerItem
-
-
-def detect_all(model: EdgeModel, samples: Sequence[DetectionSample], conf: float = LOW) -> Iterator[Detections]:
-    """Boxes of photos, one after the other, in the runtime in use."""
-    options = PredictOptions(conf=conf)
-    for sample in progress.track(samples, "finding boxes"):
-        yield model.find(sample.image(), options)
-
-
-def average_precision(model: EdgeModel, samples: Sequence[DetectionSample], conf: float = LOW) -> AveragePrecision:
-    """Average precision over photos, in the runtime in use; boxes below ``conf`` are left out."""
-    pool = AveragePrecision(model.classes)
-    for sample, found in zip(samples, detect_all(model, samples, conf), strict=True):
-        pool.add(sample.id, found, sample.truth(), sample.group)
-    return pool
-
-
-def gather(model: EdgeModel, samples: Sequence[DetectionSample]) -> Gathered:
-    """Measure photos.
-
-    Raises:
-        DataError: a photo can't be read.
-    """
-    return gather_found(model, samples, detect_all(model, samples))
-
-
-def gather_found(
-    model: EdgeModel, samples: Sequence[DetectionSample], boxes: Iterator[Detections] | Sequence[Detections]
-) -> Gathered:
-    """The same of boxes that were found already."""
-    pool, items = AveragePrecision(model.classes), PerItem()
-    for sample, found in zip(samples, boxes, strict=True):
-        truth = sample.truth()
-        pool.add(sample.id, found, truth, sample.group)
-        items.add(sample.id, _counts(model, found, truth), sample.group)
-    return Gathered(pool, items)
-
-
-def _counts(model: EdgeModel, found: Detections, truth: Truth) -> dict[str, float]:
-    """Numbers of one photo at the model's own confidence."""
-    one = AveragePrecision(model.classes)
-    one.add("one", found, truth)
-    told = one.operating(model.config.conf)
-    tp, fp, fn = (float(v.sum()) for v in (told.tp, told.fp, told.fn))
-    return {
-        "hits": tp, "false": fp, "missed": fn, "photo_f1": told.pooled()["F1"], "mabo": best_overlap(found, truth)
-    }  # fmt: skip
-
-
 def metrics_of(found: Gathered, conf: float = PAPER) -> dict[str, float]:
     """The metrics of the spec."""
     pool = found.pool
@@ -182,25 +113,6 @@ def both_settings(pool: AveragePrecision, conf: float = PAPER) -> Table:
 # ------------------------------------------------------------------------------------------------ drawing
 
 
-def _plots(pool: AveragePrecision, classes: Sequence[str]) -> dict[str, str]:
-    curves = {name: pool.curve(name) for name in classes}
-    drawn: Mapping[str, Any] = {
-        name: (c.recall.tolist(), c.precision.tolist()) for name, c in curves.items() if np.isfinite(c.recall).any()
-    }
-    return {"precision against recall at IoU 0.5": plots.curves(drawn, "recall", "precision")} if drawn else {}
-
-
-def _pictures(
-    model: EdgeModel, samples: Sequence[DetectionSample], count: int
-) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    order = rng_for(0, "edge", "pictures", len(samples)).permutation(len(samples))[:count]
-    for k in sorted(int(i) for i in order):
-        picture, truth = samples[k].image(), samples[k].truth()
-        true = Detections.of(truth.boxes, np.ones(len(truth)), truth.labels)
-        found = draw_boxes(picture, model.find(picture), model.classes)
-        yield f"{samples[k].id}: found, and true", beside([found, draw_boxes(picture, true, model.classes)])
-
-
 # --------------------------------------------------------------------------------------------------- card
 
 
@@ -219,7 +131,7 @@ def card_of(model: EdgeModel, samples: Sequence[DetectionSample], run: Run | Non
         command=run.info["command"] if run is not None else command_line(),
         commit=commit(),
         date=now(),
-        metrics={m.name: _finite(metrics.get(m.name)) for m in spec.metrics},
+        metrics={m.name: finite(metrics.get(m.name)) for m in spec.metrics},
         protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
         measured_on=f"{len(chosen)} {where}",
         parameters=sum(p.numel() for p in model.detector.parameters()),
@@ -234,7 +146,3 @@ def card_of(model: EdgeModel, samples: Sequence[DetectionSample], run: Run | Non
         versions=versions(),
         fingerprint=model.fingerprint(),
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 5)
