@@ -231,3 +231,37 @@ def test_frames_without_facts_have_no_rows_by_vessel(model: VesselModel, frames)
     assert not found.kinds
     assert np.isnan(evaluate.metrics_of(found)["sensitivity_branch"])
     assert [r["view"] for r in evaluate.by_view(found).rows] == ["unknown"]
+
+
+# --------------------------------------------------------------------------------------------------- verbs
+
+
+@pytest.mark.usefixtures("registered")
+def test_drawn_data_train_evaluate_and_a_saved_model(tmp_path, model: VesselModel, splits: data.Splits) -> None:
+    """The whole way of a person with a folder: make data, train on it, measure, save, load, find boxes."""
+    from fieldsight.model import load
+    from fieldsight.systems.vessel.datasets import read_angiograms
+    from fieldsight.systems.vessel.options import EvaluateOptions, MakeDataOptions
+    from fieldsight.systems.vessel.prepare import make_data
+    from fieldsight.systems.vessel.train import train
+
+    folder = tmp_path / "drawn"
+    options = MakeDataOptions(train=12, val=4, test=4, each=2, side=96, look="high")
+    make_data(folder, options)
+    found = read_angiograms(folder)
+    assert {name: len(found.split(name)) for name in ("train", "val", "test")} == {"train": 12, "val": 4, "test": 4}
+    assert set(found.views.values()) <= set(evaluate.VIEWS)
+    before = data.drawn_splits(options).test[0].truth()
+    after = next(s for s in found.samples if s.id.endswith(data.drawn_splits(options).test[0].id)).truth()
+    assert np.allclose(np.sort(before.boxes, 0), np.sort(after.boxes, 0), atol=0.6)
+    assert before.ignore.sum() == after.ignore.sum()
+    trained = train(TINY.replace(steps=4), folder, None, None)  # type: ignore[arg-type]
+    assert trained.card is not None
+    assert "user" in trained.card.data
+    measured = evaluate.evaluate(trained, folder, EvaluateOptions(pictures=1))
+    assert set(measured.metrics) == {m.name for m in trained.spec.metrics}
+    trained.save(tmp_path / "model")
+    again = load("vessel", tmp_path / "model", "cpu")
+    frame = splits.test[0].image()
+    assert np.array_equal(again.find(frame).boxes, trained.find(frame).boxes)
+    assert again.config.enhance == TINY.enhance

@@ -68,7 +68,7 @@ _BASE = VesselConfig(conf=0.25, iou=0.7, patience=100)
 
 #: Minutes on two cores: the specification's stand-in (200 frames, low contrast), for studies.
 _SMALL = _BASE.replace(
-    size="p", input=256, nominal=16, steps=600, warmup=0.1, ema=0.99, ema_ramp=0.085, augment=_AUGMENT,
+    size="p", input=256, nominal=16, steps=600, lr=0.006, warmup=0.1, ema=0.99, ema_ramp=0.085, augment=_AUGMENT,
     data={"look": "low"},
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ _SMALL = _BASE.replace(
 #: without filter and fusion. The first one is the default.
 PRESETS: dict[str, VesselConfig] = {
     "base": _SMALL.replace(
-        size="n", input=384, steps=2400, data={"look": "mixed", "train": 1600, "val": 80, "test": 200, "each": 2}
+        input=384, steps=2000, data={"look": "mixed", "train": 1600, "val": 80, "test": 200, "each": 2}
     ),
     "tiny": _SMALL.replace(
         input=128, steps=50, batch=4, nominal=4, lr=0.01, warmup=0.05, ema=0.8,

@@ -28,11 +28,12 @@ from fieldsight.data.splits import split_groups
 from fieldsight.errors import DataError
 from fieldsight.systems.vessel import filters, leakage, rotated
 from fieldsight.systems.vessel.config import Enhance
-from fieldsight.systems.vessel.data import drawn
+from fieldsight.systems.vessel.data import drawn, drawn_splits
 from fieldsight.systems.vessel.datasets import STENOSIS, UNKNOWN, AngiogramSet, read_angiograms
 from fieldsight.systems.vessel.datasets.common import SPLITS, summary
 from fieldsight.systems.vessel.datasets.plain import IGNORED_FILE, VIEWS_FILE, ViewRow, write_ignored, write_views
 from fieldsight.systems.vessel.enhance import fused
+from fieldsight.systems.vessel.options import MakeDataOptions
 from fieldsight.verbs import Written
 
 #: What tells a folder that ``prepare`` wrote.
@@ -113,6 +114,25 @@ def prepare(data: Path | None, out: Path | None, options: PrepareOptions) -> Wri
     told = ", ".join(f"{facts['written'].get(name, 0)} {name}" for name in SPLITS)
     progress.note(f"{told} pictures in '{target / 'raw'}' and '{target / 'fused'}'")
     return Written(target, {"layout": options.layout, "data": found.layout, **facts})
+
+
+def make_data(out: Path | None, options: MakeDataOptions) -> Written:
+    """Write drawn patients as a data set: pictures, boxes, ignored regions, ``views.csv``.
+
+    Raises:
+        DataError: no folder to write to, or a foreign one.
+    """
+    target = _target(None, out)
+    splits = drawn_splits(options)
+    samples = keep([*splits.train, *splits.val, *splits.test], "drawing frames")
+    views, patients = {s.id: str(s.facts["view"]) for s in samples}, {s.id: s.group for s in samples}
+    counts = dict(Counter(s.split for s in samples))
+    with atomic_folder(target) as folder:
+        layout = PrepareOptions(layout=options.layout)
+        _write(folder, [(s, s.id) for s in samples], views, patients, layout)
+        write_json(folder / RECORD, {"data": DRAWN, "drawn": True, "written": counts, "options": options.to_dict()})
+    progress.note(f"{len(samples)} drawn frames of {len(set(patients.values()))} patients in {target}")
+    return Written(target, {"frames": len(samples), **counts, "data": "drawn"})
 
 
 def fused_frame(frame: NDArray[np.uint8], mode: str, options: PrepareOptions) -> Picture:
