@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ class VideoFound(Prediction):
         announced: frames that the video's header tells of.
         notes: what went wrong.
         previews: drawn frames for the strip, number and picture.
+        opener: opens the source; by default as a video.
+        facts: what else is worth telling.
     """
 
     source: Path
@@ -73,6 +75,8 @@ class VideoFound(Prediction):
     announced: int = 0
     notes: Sequence[str] = ()
     previews: Sequence[tuple[int, Picture]] = field(default=(), repr=False)
+    opener: Callable[[Path], Any] | None = field(default=None, repr=False)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def tracked(self) -> bool:
@@ -124,6 +128,7 @@ class VideoFound(Prediction):
         if self.tracked:
             kinds = [row["class"] for row in self.tracks().rows]
             known["tracks"] = {name: kinds.count(name) for name in dict.fromkeys(sorted(kinds))}
+        known.update(self.facts)
         if self.notes:
             known["notes"] = list(self.notes)
         return known
@@ -169,6 +174,7 @@ class VideoFound(Prediction):
         }
         if "tracks" in known:
             told["tracks"] = ", ".join(f"{n:,} {name}" for name, n in known["tracks"].items()) or "none"
+        told.update(self.facts)
         if self.notes:
             told["notes"] = "; ".join(self.notes)
         rows = [{"class": name, "boxes": n} for name, n in known["classes"].items()]
@@ -181,7 +187,7 @@ class VideoFound(Prediction):
     def _annotated(self, target: Path) -> str:
         """Write the frames that were looked at with their boxes as a video; what of the source hinders it, or ""."""
         try:
-            video = Video(self.source)
+            video = (self.opener or Video)(self.source)
         except DataError as error:
             return str(error)
         try:
@@ -199,7 +205,7 @@ class VideoFound(Prediction):
             video.close()
         return ""
 
-    def _again(self, video: Video) -> Iterator[Picture]:
+    def _again(self, video: Any) -> Iterator[Picture]:
         """The frames drawn, as far as they can be read again."""
         for frame in progress.track(self.frames, "writing the video"):
             with contextlib.suppress(DataError):
@@ -225,7 +231,9 @@ def row_of(frame: Frame, classes: Sequence[str], seconds: float) -> dict[str, An
     return {"frame": frame.number, "time": round(seconds, 3), "boxes": boxes}
 
 
-def predict_video(model: DetectorModel, path: str | Path, options: DetectOptions) -> VideoFound:
+def predict_video(
+    model: DetectorModel, path: str | Path, options: DetectOptions, opener: Callable[[Path], Any] | None = None
+) -> VideoFound:
     """Find boxes in every ``options.every``-th frame of a video; follow objects where ``options.track`` says so.
 
     One frame is in memory at a time, beside a few small drawn ones; rows of boxes are kept. Frames that can't be read
@@ -236,6 +244,7 @@ def predict_video(model: DetectorModel, path: str | Path, options: DetectOptions
         model: gives ``classes`` and ``find(picture, options)``.
         path: a video's file.
         options: of ``predict``.
+        opener: opens it: gives ``path``, ``count``, ``fps``, a picture by its number, ``close()``; by default a video.
 
     Raises:
         DataError: no such file, no video, or none of its frames can be read.
@@ -243,11 +252,11 @@ def predict_video(model: DetectorModel, path: str | Path, options: DetectOptions
     if "://" in str(path):
         raise DataError(f"'{path}' is an address, no file. Use: fieldsight edge watch --source {path}")
     source = Path(path)
-    video = Video(source)
+    video = (opener or Video)(source)
     try:
         run = _Run(model, video, options)
         run.look_at_all()
-        return run.result()
+        return replace(run.result(), opener=opener)
     finally:
         video.close()
 
@@ -262,7 +271,7 @@ def spread(count: int, most: int) -> list[int]:
 class _Run:
     """A video while it is looked at."""
 
-    def __init__(self, model: DetectorModel, video: Video, options: DetectOptions) -> None:
+    def __init__(self, model: DetectorModel, video: Any, options: DetectOptions) -> None:
         self.model, self.video, self.options = model, video, options
         self.source = Frames(video, options.every)
         self.fps = self.source.fps

@@ -11,14 +11,17 @@ import torch
 from fieldsight.config import Config
 from fieldsight.data.detection.letterbox import to_input
 from fieldsight.data.detection.sample import Detections
+from fieldsight.data.video import write_video
 from fieldsight.detection.network import Exported
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.vessel import data, evaluate
 from fieldsight.systems.vessel.config import PRESETS, Data, Enhance, VesselConfig
 from fieldsight.systems.vessel.enhance import fused, measure, shown
 from fieldsight.systems.vessel.options import PredictOptions
-from fieldsight.systems.vessel.predict import VesselModel, looks_fused
+from fieldsight.systems.vessel.phantom import Patient, render, sequence
+from fieldsight.systems.vessel.predict import Still, VesselModel, looks_fused
 from fieldsight.systems.vessel.train import shown as training_samples
+from fieldsight.systems.vessel.xa_write import write_xa
 
 TINY = PRESETS["tiny"]
 OPTIONS = PredictOptions()
@@ -142,7 +145,7 @@ def test_a_folder_is_split_by_patient(tmp_path) -> None:
 
 
 def test_the_graph_does_what_the_fast_way_does(model: VesselModel, splits: data.Splits) -> None:
-    batch, _ = model.preprocess(splits.test[0].image()[..., 0], OPTIONS)
+    batch, _ = model.preprocess(Still(splits.test[0].image()[..., 0]), OPTIONS)
     assert batch["image"].shape == (1, 1, 128, 128)
     fast = model.forward(batch)["output"]
     with torch.inference_mode():
@@ -160,6 +163,43 @@ def test_boxes_lie_in_the_frame(model: VesselModel) -> None:
     assert len(found)
     assert (found.boxes >= 0).all()
     assert (found.boxes <= [140, 90, 140, 90]).all()
+
+
+@pytest.mark.usefixtures("registered")
+def test_a_prediction_says_view_filter_and_times(model: VesselModel, tmp_path) -> None:
+    one = render(Patient.draw("val", 3, 5, "high"), view="LAO", side=128)
+    file = write_xa(tmp_path / "one.dcm", one.image[None], 15.0, one.primary, one.secondary, artery=one.view[:3])
+    found = model.predict(file, conf=1e-4)
+    told = found.to_dict()
+    assert told["view"].startswith(one.view)
+    assert told["preproc"] == TINY.enhance.to_dict()
+    assert set(told["ms"]) == {"enhance", "network", "post"}
+    assert all(v > 0 for v in told["ms"].values())
+    assert {f.name for f in found.save(tmp_path, "one")} == {"one.png", "one.json"}
+    plain = model.predict(one.image, conf=1e-4)
+    assert plain.to_dict()["view"] == "unknown"  # nobody told: not guessed
+    assert np.array_equal(plain.boxes, found.boxes)
+
+
+@pytest.mark.usefixtures("registered")
+@pytest.mark.parametrize("kind", ["dcm", "mp4"])
+def test_a_run_is_looked_at_frame_by_frame(kind: str, model: VesselModel, tmp_path) -> None:
+    frames = [one.image for one in sequence(Patient.draw("val", 1, 3, "high"), frames=6, side=128)]
+    file = tmp_path / f"run.{kind}"
+    if kind == "dcm":
+        write_xa(file, np.stack(frames), fps=15.0, primary=-30.0, secondary=5.0)
+    else:
+        with write_video(file, 15.0) as add:
+            for frame in frames:
+                add(np.repeat(frame[..., None], 3, -1))
+    found = model.predict(file, every=2, track=True, conf=0.01)
+    assert [f.number for f in found.frames] == [0, 2, 4]
+    assert ("RAO" in found.to_dict()["view"]) == (kind == "dcm")
+    if kind == "dcm":
+        alone = model.find(frames[2], PredictOptions(conf=0.004))
+        assert len(found.frames[1].found) <= len(alone)
+    names = {f.name for f in found.save(tmp_path / "out", "run")}
+    assert names == {"run_boxes.mp4", "run.jsonl", "run.json", "run.png"}
 
 
 def test_a_fused_picture_is_refused(model: VesselModel, splits: data.Splits) -> None:
@@ -191,7 +231,7 @@ def test_training_pictures_are_filtered_before_they_are_turned(splits: data.Spli
 
 @pytest.fixture(scope="module")
 def frames() -> list[data.DetectionSample]:
-    return data.some("val", 24, Data(side=128, look="high", each=2), 5)
+    return data.some("val", 14, Data(side=128, look="high", each=2), 5)
 
 
 def test_perfect_boxes_score_1_in_every_view_and_on_every_vessel(model: VesselModel, frames) -> None:

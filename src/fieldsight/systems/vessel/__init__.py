@@ -13,7 +13,7 @@ _FROC = "share of stenoses found (IoU 0.5) at so many false boxes a frame; ignor
 _BEST = "IoU 0.5, at the confidence of the best F1; 0/0 is undefined"
 
 #: Endings of runs of frames.
-RUN_SUFFIXES = (".dcm", ".dicom", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
+RUN_SUFFIXES = (".dcm", ".dicom", ".ima", ".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v")
 _SUFFIXES = (*RUN_SUFFIXES, *IMAGE_SUFFIXES)
 
 SPEC = System(
@@ -95,7 +95,7 @@ SPEC = System(
         EXPORT,
         BENCH,
     ),
-    output="Found",
+    output="Stenoses",
     metrics=(
         Metric("ap50", "1", "higher", (0, 1), 1, f"IoU 0.5; {_AP}"),
         Metric("ap50_95", "1", "higher", (0, 1), 1, f"mean over IoU 0.50 to 0.95 by 0.05; {_AP}"),

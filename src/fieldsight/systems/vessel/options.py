@@ -16,8 +16,6 @@ class PredictOptions(DetectOptions):
     """Options of ``predict``."""
 
     artery: Literal["file", "LCA", "RCA", "unknown"] = setting("file", "which artery, where the file does not say")
-    percent: bool = setting(True, "measure the narrowing in every box")
-    threads: int = setting(2, "threads of the filter", ge=1, le=64)
 
 
 @dataclass(frozen=True)

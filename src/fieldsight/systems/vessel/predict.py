@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,19 +16,30 @@ from torch import Tensor, nn
 from fieldsight.data.detection.letterbox import to_input
 from fieldsight.data.detection.sample import Detections, Picture
 from fieldsight.data.images import read_image, to_uint8
-from fieldsight.detection.found import Found
 from fieldsight.detection.model import DetectorModel
 from fieldsight.detection.network import Exported
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.model import Runner
+from fieldsight.predictions import Prediction
 from fieldsight.systems.vessel.config import VesselConfig
 from fieldsight.systems.vessel.data import drawn_splits, squared
 from fieldsight.systems.vessel.enhance import fused
 from fieldsight.systems.vessel.enhancer import EXPORTABLE, Enhancer, Frangi
 from fieldsight.systems.vessel.options import PredictOptions
+from fieldsight.systems.vessel.results import Stenoses
+from fieldsight.systems.vessel.runs import is_run, predict_run
+from fieldsight.systems.vessel.xa import open_angiography
 
 #: A picture is a fused one where this share of its coloured pixels has the hue of the fusion, within this much.
 FUSED_SHARE, HUE_WITHIN = 0.9, 0.08
+
+
+@dataclass(frozen=True, eq=False)
+class Still:
+    """One frame ``(H, W)`` uint8, and its view where the file says it."""
+
+    frame: NDArray[np.uint8]
+    view: str = "unknown"
 
 
 class Whole(nn.Module):
@@ -46,6 +60,8 @@ class VesselModel(DetectorModel):
 
     system = "vessel"
     config: VesselConfig
+    #: Seconds that filter and fusion took last; 0 where they are part of an exported graph.
+    _filtering = 0.0
 
     def graph(self) -> nn.Module:
         """Filter, fusion and network, so that an exported file takes plain frames.
@@ -81,22 +97,27 @@ class VesselModel(DetectorModel):
     # ---------------------------------------------------------------------------------------- prediction
 
     def read(self, item: Any, options: PredictOptions) -> Any:
-        """A frame as ``(H, W)`` uint8.
+        """A frame as :class:`Still`; the path of a run as it is.
 
         Raises:
             DataError: absent, no picture, or one that is fused already.
         """
+        path = Path(item) if isinstance(item, (str, Path)) else None
+        if path is not None and is_run(path):
+            artery: Any = None if options.artery == "file" else options.artery
+            with open_angiography(path, artery=artery) as run:
+                return path if run.count > 1 else Still(run.frame(0), str(run.view(0)))
         picture = to_uint8(read_image(item, "rgb"))
         if looks_fused(picture):
             raise DataError(
                 "This picture is coloured by a fusion already. The model filters and fuses frames itself, as it was "
                 "trained: give it the raw frame."
             )
-        return np.asarray(read_image(picture, "grey"), np.uint8)
+        return Still(np.asarray(read_image(picture, "grey"), np.uint8))
 
-    def preprocess(self, value: NDArray[np.uint8], options: PredictOptions) -> tuple[dict[str, Tensor], Any]:
+    def preprocess(self, value: Still, options: PredictOptions) -> tuple[dict[str, Tensor], Any]:
         """Squared to the input's size with mirrored borders; filter and fusion are part of :meth:`forward`."""
-        frame, where = squared(value, self.config.input)
+        frame, where = squared(value.frame, self.config.input)
         return {"image": torch.from_numpy(frame.astype(np.float32) / np.float32(255))[None, None]}, (value, where)
 
     def _eager(self) -> Runner:
@@ -105,18 +126,36 @@ class VesselModel(DetectorModel):
 
         def run(batch: dict[str, Tensor]) -> dict[str, Tensor]:
             frames = np.floor(batch["image"].numpy()[:, 0] * 255 + 0.5).astype(np.uint8)
-            pictures = to_input([fused(frame, self.config.enhance) for frame in frames])
+            threads, started = min(8, torch.get_num_threads()), time.perf_counter()
+            pictures = to_input([fused(frame, self.config.enhance, threads) for frame in frames])
+            self._filtering = time.perf_counter() - started
             with torch.inference_mode():
                 return {"output": detector(torch.from_numpy(pictures).to(self.device)).float().cpu()}
 
         return run
 
-    def postprocess(self, raw: dict[str, Tensor], meta: Any, options: PredictOptions) -> Found:
+    def postprocess(self, raw: dict[str, Tensor], meta: Any, options: PredictOptions) -> Stenoses:
         """Suppression, and boxes back in pixels of the frame."""
-        frame, where = meta
+        still, where = meta
         found = self.boxes(raw["output"].numpy(), where, options)
-        picture = np.repeat(frame[..., None], 3, axis=-1)
-        return Found(picture, found.boxes, found.scores, found.labels, self.classes)
+        picture = np.repeat(still.frame[..., None], 3, axis=-1)
+        return Stenoses(
+            picture, found.boxes, found.scores, found.labels, self.classes, label_files=options.labels,
+            view=still.view, preproc=self.config.enhance.to_dict(),
+        )  # fmt: skip
+
+    def predict_one(self, value: Any, options: PredictOptions) -> Prediction:
+        """The boxes of a frame, or of a run frame by frame."""
+        if isinstance(value, Path):
+            return predict_run(self, value, options)
+        started = time.perf_counter()
+        batch, meta = self.preprocess(value, options)
+        raw = self.forward(batch)
+        computed = time.perf_counter()
+        found = self.postprocess(raw, meta, options)
+        ended = time.perf_counter()
+        ms = {"enhance": self._filtering, "network": computed - started - self._filtering, "post": ended - computed}
+        return replace(found, ms={name: round(1000 * seconds, 2) for name, seconds in ms.items()})
 
     def find(self, picture: Picture | NDArray[np.uint8], options: Any = None) -> Detections:
         """Boxes of a frame ``(H, W)`` or ``(H, W, 3)`` uint8, in its pixels."""
