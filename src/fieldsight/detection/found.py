@@ -69,7 +69,7 @@ class Found(Prediction):
         base = Path(folder) / stem
         written = [
             write_image(base.with_name(f"{base.name}.png"), self.draw()),
-            write_json(base.with_name(f"{base.name}.json"), self.to_dict()),
+            write_json(base.with_name(f"{base.name}.json"), self.document()),
         ]
         if self.label_files == "yolo":
             written.append(write_text(base.with_name(f"{base.name}.txt"), self.yolo()))
@@ -97,6 +97,10 @@ class Found(Prediction):
         return "".join(
             f"{label} " + " ".join(f"{v:.6f}" for v in row) + "\n" for label, row in zip(self.labels, rows, strict=True)
         )
+
+    def document(self) -> dict[str, Any]:
+        """What is written beside the photo: the summary, and what differs from run to run where there is such."""
+        return self.to_dict()
 
     def to_dict(self) -> dict[str, Any]:
         """Size of the photo, how many of each class, and every box with its class and score."""

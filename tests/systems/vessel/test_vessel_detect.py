@@ -170,7 +170,7 @@ def test_a_prediction_says_view_filter_and_times(model: VesselModel, tmp_path) -
     one = render(Patient.draw("val", 3, 5, "high"), view="LAO", side=128)
     file = write_xa(tmp_path / "one.dcm", one.image[None], 15.0, one.primary, one.secondary, artery=one.view[:3])
     found = model.predict(file, conf=1e-4)
-    told = found.to_dict()
+    told = found.document()
     assert told["view"].startswith(one.view)
     assert told["preproc"] == TINY.enhance.to_dict()
     assert set(told["ms"]) == {"enhance", "network", "post"}

@@ -12,6 +12,7 @@ from tubes import picture
 
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.vessel import fast, filters, hessian
+from fieldsight.systems.vessel.constants import SIGMAS
 from fieldsight.systems.vessel.enhancer import Enhancer, Frangi
 
 
@@ -85,7 +86,7 @@ def test_number_types_agree() -> None:
 
 
 @pytest.mark.parametrize("size", [(150, 170), (64, 200), (131, 97), (20, 9)])
-@pytest.mark.parametrize("sigmas", [filters.SIGMAS, (1.0, 2**0.5, 2.0, 2**1.5, 4.0, 2**2.5, 8.0), (16.0,), (0.7,)])
+@pytest.mark.parametrize("sigmas", [SIGMAS, (1.0, 2**0.5, 2.0, 2**1.5, 4.0, 2**2.5, 8.0), (16.0,), (0.7,)])
 def test_fast_equals_reference(size: tuple[int, int], sigmas: tuple[float, ...]) -> None:
     """Acceptance 16 asks for 1e-4."""
     image = picture(*size)

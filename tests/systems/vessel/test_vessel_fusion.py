@@ -9,6 +9,7 @@ from tubes import picture
 
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.systems.vessel import fusion
+from fieldsight.systems.vessel.constants import KAPPA
 from fieldsight.systems.vessel.enhancer import EXPORTABLE, Enhancer
 from fieldsight.systems.vessel.fast import vesselness
 from fieldsight.systems.vessel.filters import scaled
@@ -62,7 +63,7 @@ def test_intensity_is_kept_where_nothing_is_clipped() -> None:
     value = scaled(vesselness(frame).value)
     fused = fusion.fuse(frame, value)
     assert fused.clipped == 0
-    assert np.abs(fused.image.mean(-1) - frame * (1 - fusion.KAPPA * value)).max() < 0.6
+    assert np.abs(fused.image.mean(-1) - frame * (1 - KAPPA * value)).max() < 0.6
 
 
 def test_clipping_is_counted() -> None:

@@ -72,7 +72,7 @@ SPEC = System(
         Verb(
             "prepare",
             f"{_HERE}.prepare:prepare",
-            f"{_HERE}.prepare:PrepareOptions",
+            f"{_HERE}.options:PrepareOptions",
             "split a data set by patient and write it raw and fused, with the same boxes",
             needs="data?",
             model=False,

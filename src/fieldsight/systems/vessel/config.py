@@ -10,7 +10,7 @@ from typing import Literal
 
 from fieldsight.config import Config, setting
 from fieldsight.detection.config import DetectorConfig
-from fieldsight.systems.vessel.filters import BETA, SIGMAS, C
+from fieldsight.systems.vessel.constants import ALPHA, BETA, KAPPA, SIGMAS, C
 
 Mode = Literal["raw", "vesselness", "ihs", "blend", "average", "stack", "substitute", "clahe", "unsharp"]
 
@@ -29,8 +29,8 @@ class Enhance(Config):
     c: float = setting(C, "strength that counts as a vessel, in grey levels; 0: half of the frame's largest", ge=0)
     polarity: Literal["dark", "bright"] = setting("dark", "vessels are darker or brighter than their surroundings")
     scaled: bool = setting(True, "divide vesselness by its 99.5th percentile in each frame; false for steady videos")
-    kappa: float = setting(0.3, "how much darker a vessel becomes", ge=0, le=1)
-    alpha: float = setting(0.5, "share of the frame in mode average", ge=0, le=1)
+    kappa: float = setting(KAPPA, "how much darker a vessel becomes", ge=0, le=1)
+    alpha: float = setting(ALPHA, "share of the frame in mode average", ge=0, le=1)
 
 
 @dataclass(frozen=True)

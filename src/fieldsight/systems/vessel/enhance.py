@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from fieldsight.data.detection.sample import Picture
 from fieldsight.systems.vessel import fast, filters, fusion
 from fieldsight.systems.vessel.config import UNFILTERED, Enhance
-from fieldsight.systems.vessel.filters import C, Vesselness
+from fieldsight.systems.vessel.constants import C
+from fieldsight.systems.vessel.filters import Vesselness
 
 #: Filters whose strength is in grey levels: their response over the strongest of the frame stands in for 0 to 1.
 _UNBOUND = ("sato", "meijering")

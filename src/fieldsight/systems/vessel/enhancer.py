@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fieldsight.errors import ConfigError, DataError, unknown
-from fieldsight.systems.vessel.filters import BETA, FAINT, PERCENTILE, SIGMAS, C, Polarity
-from fieldsight.systems.vessel.fusion import ALPHA, HUE, KAPPA, RAMP
+from fieldsight.systems.vessel.constants import ALPHA, BETA, KAPPA, SIGMAS, C
+from fieldsight.systems.vessel.filters import FAINT, PERCENTILE, Polarity
+from fieldsight.systems.vessel.fusion import HUE, RAMP
 from fieldsight.systems.vessel.hessian import check_sigmas, kernel, reach
 
 #: Fusions that are arithmetic of a pixel; ``stack`` needs CLAHE, which no runtime has.

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.compiled import compiled_for_rows
-from fieldsight.systems.vessel.filters import BETA, SIGMAS, C, Polarity, Vesselness
+from fieldsight.systems.vessel.constants import BETA, SIGMAS, C
+from fieldsight.systems.vessel.filters import Polarity, Vesselness
 from fieldsight.systems.vessel.hessian import REACH, check_sigmas, kernel
 
 Floats = NDArray[np.float32]

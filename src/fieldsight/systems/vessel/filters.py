@@ -12,17 +12,13 @@ from typing import Literal
 
 import numpy as np
 
+from fieldsight.systems.vessel.constants import BETA, SIGMAS, C
 from fieldsight.systems.vessel.hessian import Array, check_sigmas, direction, eigenvalues, hessian
 
 #: Vessels darker than what is around them, as contrast agent makes them in X-rays, or brighter.
 Polarity = Literal["dark", "bright"]
 Measure = Literal["frangi", "sato", "meijering", "jerman"]
 
-#: The scales of MATLAB's FrangiFilter2D (1 to 10, steps of 2), which the paper does not state.
-SIGMAS = (1.0, 3.0, 5.0, 7.0, 9.0)
-BETA = 0.5
-#: In grey levels of 0-255; FrangiFilter2D's.
-C = 15.0
 #: Sato et al.: what a second eigenvalue costs where the surface bends the same way, and the other way.
 SAME, OTHER = 0.5, 2.0
 #: Meijering et al.: what makes the filter flat along a ridge, in two dimensions.

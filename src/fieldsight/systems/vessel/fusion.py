@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fieldsight.compiled import compiled_for_rows
 from fieldsight.errors import ConfigError, DataError, unknown
+from fieldsight.systems.vessel.constants import ALPHA, KAPPA
 from fieldsight.systems.vessel.hessian import Array
 
 Fusion = Literal["ihs", "blend", "average", "stack", "substitute"]
@@ -24,10 +25,6 @@ Fusion = Literal["ihs", "blend", "average", "stack", "substitute"]
 FUSIONS: tuple[str, ...] = ("ihs", "blend", "average", "stack", "substitute")
 PLAIN: tuple[str, ...] = ("raw", "vesselness", "clahe", "unsharp")
 
-#: How much darker the frame is where vesselness is 1.
-KAPPA = 0.3
-#: Share of the frame in ``average``.
-ALPHA = 0.5
 #: Hue of the colour (1, .6, 0).
 HUE = 0.375
 #: The other end of the linear ramp that ``substitute`` colours with: (1, 1 - .4 V, 1 - V).

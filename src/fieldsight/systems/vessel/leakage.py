@@ -19,10 +19,8 @@ from fieldsight.data.detection.sample import DetectionSample
 from fieldsight.data.images import read_image
 from fieldsight.engine.seed import rng_for
 from fieldsight.errors import ConfigError, DataError
+from fieldsight.systems.vessel.constants import SHARES
 from fieldsight.systems.vessel.datasets.common import SPLITS, UNKNOWN
-
-#: Shares of train, val and test in the paper.
-SHARES = (70.0, 15.0, 15.0)
 
 #: Side of the thumbnail a picture is hashed from, and of its block of low frequencies.
 SIDE, LOW = 64, 16

@@ -9,6 +9,7 @@ from typing import Literal
 from fieldsight.config import Config, setting
 from fieldsight.detection.options import DetectOptions
 from fieldsight.systems.vessel.config import Data, Enhance
+from fieldsight.systems.vessel.constants import BETA, SHARES, SIGMAS, C
 
 
 @dataclass(frozen=True)
@@ -59,3 +60,43 @@ class MakeDataOptions(Data):
     """Options of ``make-data``."""
 
     layout: Literal["yolo", "coco", "voc"] = setting("yolo", "format of the labels")
+
+
+@dataclass(frozen=True)
+class Drawn(Config):
+    """Patients that are drawn where no data set is given."""
+
+    patients: int = setting(40, "drawn patients", ge=1, le=100_000)
+    each: int = setting(10, "frames of each", ge=1, le=1000)
+    side: int = setting(512, "side of a drawn frame", unit="px", ge=64, le=1024)
+    look: Literal["mixed", "low", "high"] = setting("mixed", "contrast of drawn frames")
+
+
+@dataclass(frozen=True)
+class PrepareOptions(Config):
+    """Options of ``prepare``."""
+
+    shares: tuple[float, float, float] = setting(SHARES, "shares of train, val and test", ge=0)
+    by: Literal["patient", "random"] = setting(
+        "patient", "what is split: patients, or single pictures as in the paper, which leaks"
+    )
+    splits: Literal["keep", "new"] = setting("keep", "splits of the data set, where it has some: kept or made anew")
+    leaks: Literal["report", "drop", "ignore"] = setting(
+        "report", "near-duplicates across splits where patients are not told; drop: out of the earlier split"
+    )
+    mode: Literal["ihs", "blend", "average", "stack", "substitute", "vesselness", "clahe", "unsharp"] = setting(
+        "ihs", "what fused/ holds"
+    )
+    sigmas: tuple[float, ...] = setting(SIGMAS, "scales of the filter", unit="px", gt=0, min_items=1)
+    beta: float = setting(BETA, "tolerance of round structures", gt=0)
+    c: float = setting(C, "strength that counts as a vessel, in grey levels", gt=0)
+    polarity: Literal["dark", "bright"] = setting("dark", "vessels are darker or brighter than their surroundings")
+    scaled: bool = setting(True, "divide vesselness by its 99.5th percentile in each frame")
+    offline: bool = setting(False, "write 19 rotations and 2 flips of every training picture")
+    rule: Literal["ellipse", "hull", "polygon"] = setting("ellipse", "how boxes follow a rotation")
+    layout: Literal["yolo", "coco", "voc"] = setting("yolo", "format of the labels")
+    seed: int = setting(0, "of splits and drawn patients", ge=0)
+    threads: int = setting(1, "threads of the filter", ge=1, le=64)
+    drawn: Drawn = setting(Drawn(), "drawn patients, where no data set is given")
+
+    rules = ((lambda o: sum(o.shares) > 0, "shares: one of them must be above 0"),)

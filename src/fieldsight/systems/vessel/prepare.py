@@ -8,16 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight import progress
-from fieldsight.config import Config, setting
 from fieldsight.data.detection.checks import Findings, Known, check_photos, file_names, refusing
 from fieldsight.data.detection.folders import write_detection
 from fieldsight.data.detection.kept import keep
@@ -26,14 +25,14 @@ from fieldsight.data.files import atomic_folder, write_json
 from fieldsight.data.images import read_image
 from fieldsight.data.splits import split_groups
 from fieldsight.errors import DataError
-from fieldsight.systems.vessel import filters, leakage, rotated
+from fieldsight.systems.vessel import leakage, rotated
 from fieldsight.systems.vessel.config import Enhance
 from fieldsight.systems.vessel.data import drawn, drawn_splits
 from fieldsight.systems.vessel.datasets import STENOSIS, UNKNOWN, AngiogramSet, read_angiograms
 from fieldsight.systems.vessel.datasets.common import SPLITS, summary
 from fieldsight.systems.vessel.datasets.plain import IGNORED_FILE, VIEWS_FILE, ViewRow, write_ignored, write_views
 from fieldsight.systems.vessel.enhance import fused
-from fieldsight.systems.vessel.options import MakeDataOptions
+from fieldsight.systems.vessel.options import MakeDataOptions, PrepareOptions
 from fieldsight.verbs import Written
 
 #: What tells a folder that ``prepare`` wrote.
@@ -41,46 +40,6 @@ RECORD = "prepare.json"
 
 #: What stands in for a data set: drawn patients.
 DRAWN = "drawn"
-
-
-@dataclass(frozen=True)
-class Drawn(Config):
-    """Patients that are drawn where no data set is given."""
-
-    patients: int = setting(40, "drawn patients", ge=1, le=100_000)
-    each: int = setting(10, "frames of each", ge=1, le=1000)
-    side: int = setting(512, "side of a drawn frame", unit="px", ge=64, le=1024)
-    look: Literal["mixed", "low", "high"] = setting("mixed", "contrast of drawn frames")
-
-
-@dataclass(frozen=True)
-class PrepareOptions(Config):
-    """Options of ``prepare``."""
-
-    shares: tuple[float, float, float] = setting(leakage.SHARES, "shares of train, val and test", ge=0)
-    by: Literal["patient", "random"] = setting(
-        "patient", "what is split: patients, or single pictures as in the paper, which leaks"
-    )
-    splits: Literal["keep", "new"] = setting("keep", "splits of the data set, where it has some: kept or made anew")
-    leaks: Literal["report", "drop", "ignore"] = setting(
-        "report", "near-duplicates across splits where patients are not told; drop: out of the earlier split"
-    )
-    mode: Literal["ihs", "blend", "average", "stack", "substitute", "vesselness", "clahe", "unsharp"] = setting(
-        "ihs", "what fused/ holds"
-    )
-    sigmas: tuple[float, ...] = setting(filters.SIGMAS, "scales of the filter", unit="px", gt=0, min_items=1)
-    beta: float = setting(filters.BETA, "tolerance of round structures", gt=0)
-    c: float = setting(filters.C, "strength that counts as a vessel, in grey levels", gt=0)
-    polarity: Literal["dark", "bright"] = setting("dark", "vessels are darker or brighter than their surroundings")
-    scaled: bool = setting(True, "divide vesselness by its 99.5th percentile in each frame")
-    offline: bool = setting(False, "write 19 rotations and 2 flips of every training picture")
-    rule: Literal["ellipse", "hull", "polygon"] = setting("ellipse", "how boxes follow a rotation")
-    layout: Literal["yolo", "coco", "voc"] = setting("yolo", "format of the labels")
-    seed: int = setting(0, "of splits and drawn patients", ge=0)
-    threads: int = setting(1, "threads of the filter", ge=1, le=64)
-    drawn: Drawn = setting(Drawn(), "drawn patients, where no data set is given")
-
-    rules = ((lambda o: sum(o.shares) > 0, "shares: one of them must be above 0"),)
 
 
 def prepare(data: Path | None, out: Path | None, options: PrepareOptions) -> Written:

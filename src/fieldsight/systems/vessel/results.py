@@ -25,8 +25,12 @@ class Stenoses(Found):
     ms: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Boxes, view, filter, times."""
-        return {**super().to_dict(), "view": self.view, "preproc": dict(self.preproc), "ms": dict(self.ms)}
+        """Boxes, view, filter."""
+        return {**super().to_dict(), "view": self.view, "preproc": dict(self.preproc)}
+
+    def document(self) -> dict[str, Any]:
+        """The same with times."""
+        return {**self.to_dict(), "ms": dict(self.ms)}
 
     def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
         """How many boxes, the view, the filter in words."""
