@@ -297,7 +297,7 @@ def _widths(lines: Sequence[_Line]) -> tuple[float, float, Points]:
     width, chord = np.concatenate([line.width for line in lines]), np.concatenate([line.chord for line in lines])
     weight = np.concatenate([np.gradient(_arc(line.points)) for line in lines])
     clear = np.concatenate([line.clear for line in lines])
-    if not clear.any():
+    if not (chord[clear] > 0).any():  # branchings everywhere, or all but an end, whose chord is 0
         clear[:] = True
     mean = float(np.average(chord[clear], weights=weight[clear]))
     best = int(np.flatnonzero(clear)[np.argmax(width[clear])])
