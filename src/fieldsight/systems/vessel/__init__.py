@@ -94,6 +94,13 @@ SPEC = System(
         ),
         EXPORT,
         BENCH,
+        Verb(
+            "reproduce",
+            f"{_HERE}.reproduce:reproduce",
+            f"{_HERE}.options:ReproduceOptions",
+            "the paper's tables against ours",
+            model=False,
+        ),
     ),
     output="Stenoses",
     metrics=(

@@ -100,3 +100,8 @@ class PrepareOptions(Config):
     drawn: Drawn = setting(Drawn(), "drawn patients, where no data set is given")
 
     rules = ((lambda o: sum(o.shares) > 0, "shares: one of them must be above 0"),)
+
+
+@dataclass(frozen=True)
+class ReproduceOptions(Config):
+    """``reproduce`` has no options."""
