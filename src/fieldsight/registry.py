@@ -16,7 +16,7 @@ from typing import Any, Literal
 from fieldsight.errors import ConfigError, unknown
 
 #: Ids of the shipped systems, in the order in which people meet them.
-SYSTEMS: tuple[str, ...] = ("sem", "energy", "alert", "stego", "crack", "edge")
+SYSTEMS: tuple[str, ...] = ("sem", "energy", "alert", "stego", "crack", "edge", "vessel")
 
 Trait = Literal["learns", "exports", "streams", "generates"]
 Kind = Literal["image", "text", "layout", "network", "depth", "label", "table"]

@@ -29,7 +29,8 @@ CODE = (
     "invertible.py", "wavelet.py", "noise.py", "textures.py", "rounding.py", "baselines.py", "secret.py",
     "channel.py", "attack.py", "attacks.py", "detect.py", "steganalysis.py", "srm.py", "roc.py",
     "augment.py", "oof.py", "mixing.py", "inference.py", "oracle.py", "routing.py", "nets/*.py", "world/*.py",
-    "detector.py", "validate.py", "quant/*.py", "hessian.py", "filters.py", "fast.py", "enhance.py", "phantom/*.py",
+    "detector.py", "validate.py", "quant/*.py", "constants.py", "hessian.py", "filters.py", "fast.py", "fusing.py",
+    "enhance.py", "phantom/*.py",
 )  # fmt: skip
 
 

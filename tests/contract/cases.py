@@ -401,14 +401,20 @@ def _edge_pictures(folder: Path) -> dict[str, Any]:
 
 
 def _edge_corruptions(folder: Path) -> dict[str, str]:
-    from fieldsight.data.detection.folders import write_detection
     from fieldsight.systems.edge.world import CLASSES, draw_set
 
     counts = {"train": 8, "val": 4, "test": 4}
     samples = draw_set("cutouts", counts, (64, 64), seed=7, per_trajectory=4)
+    return _yolo_corruptions(folder, samples, CLASSES["cutouts"])
+
+
+def _yolo_corruptions(folder: Path, samples: Sequence[Any], names: Sequence[str]) -> dict[str, str]:
+    """A data set in YOLO's layout, damaged in five ways."""
+    from fieldsight.data.detection.folders import write_detection
+
     first = next(s for s in samples if s.split == "train" and len(s.truth()))
     for name in ("class", "numbers", "truncated", "leak", "blank"):
-        write_detection(samples, CLASSES["cutouts"], folder / name, "yolo")
+        write_detection(samples, names, folder / name, "yolo")
     label = Path("labels") / "train" / f"{first.id}.txt"
     write_text(folder / "class" / label, "99 0.5 0.5 0.2 0.2\n")
     write_text(folder / "numbers" / label, "0 0.5 a 0.2 0.2\n")
@@ -447,6 +453,61 @@ def _edge_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
     from fieldsight.detection.measure import gather
 
     return _rows(gather(model, _edge_samples(6)).items)
+
+
+# ----------------------------------------------------------------------------------------------- vessel
+
+
+def _vessel_samples(count: int) -> list[Any]:
+    """Frames of drawn patients."""
+    from fieldsight.systems.vessel.data import drawn
+
+    return drawn("test", -(-count // 2), 2, 7, "high", 128)[:count]
+
+
+def _vessel_corruptions(folder: Path) -> dict[str, str]:
+    from fieldsight.systems.vessel.data import Data, drawn_splits
+
+    splits = drawn_splits(Data(train=8, val=4, test=4, each=2, side=64, look="high"))
+    samples = [_boxed(s) for s in (*splits.train, *splits.val, *splits.test)]
+    return _yolo_corruptions(folder, samples, splits.classes)
+
+
+def _boxed(sample: Any) -> Any:
+    """Without ignored regions, which YOLO's files can't say."""
+    from dataclasses import replace
+
+    from fieldsight.data.detection.sample import Truth
+
+    truth = sample.truth()
+    own = Truth.of(truth.boxes[~truth.ignore], truth.labels[~truth.ignore])
+    return replace(sample, truth=lambda: own)
+
+
+def _vessel_model() -> Any:
+    from fieldsight.systems.vessel.config import PRESETS
+    from fieldsight.systems.vessel.predict import VesselModel
+
+    return VesselModel.create(PRESETS["tiny"])
+
+
+def _vessel_perfect() -> dict[str, float]:
+    from fieldsight.data.detection.sample import Detections
+    from fieldsight.systems.vessel.evaluate import measured_found, metrics_of
+
+    samples = _vessel_samples(16)
+    right = []
+    for sample in samples:
+        truth = sample.truth()
+        own = ~truth.ignore
+        right.append(Detections.of(truth.boxes[own], np.ones(own.sum()), truth.labels[own]))
+    return metrics_of(measured_found(_vessel_model(), samples, right))
+
+
+def _vessel_measure(model: Any) -> list[tuple[str, dict[str, float], str]]:
+    from fieldsight.systems.vessel.evaluate import measured
+
+    return _rows(measured(model, _vessel_samples(6)).gathered.items)
 
 
 # -------------------------------------------------------------------------------------------------- toys
@@ -582,6 +643,19 @@ CASES = {
             perfect=_edge_perfect,
             measure=_edge_measure,
             data_options={"world": "cutouts", "train": 8, "val": 2, "test": 3, "size": 64},
+            parity=1e-3,  # boxes are in pixels
+        ),
+        Case(
+            "vessel",
+            lambda folder: _photo_inputs(folder, _vessel_samples(3)),
+            lambda folder: _photo_bad(folder, _vessel_samples(1)[0]),
+            options={"conf": 0.01},
+            pictures=lambda folder: _photo_pictures(folder, _vessel_samples(1)[0]),
+            corruptions=_vessel_corruptions,
+            metric="mabo",
+            perfect=_vessel_perfect,
+            measure=_vessel_measure,
+            data_options={"train": 8, "val": 4, "test": 4, "each": 2, "side": 64},
             parity=1e-3,  # boxes are in pixels
         ),
         Case(

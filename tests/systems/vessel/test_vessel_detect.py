@@ -165,7 +165,6 @@ def test_boxes_lie_in_the_frame(model: VesselModel) -> None:
     assert (found.boxes <= [140, 90, 140, 90]).all()
 
 
-@pytest.mark.usefixtures("registered")
 def test_a_prediction_says_view_filter_and_times(model: VesselModel, tmp_path) -> None:
     one = render(Patient.draw("val", 3, 5, "high"), view="LAO", side=128)
     file = write_xa(tmp_path / "one.dcm", one.image[None], 15.0, one.primary, one.secondary, artery=one.view[:3])
@@ -181,7 +180,6 @@ def test_a_prediction_says_view_filter_and_times(model: VesselModel, tmp_path) -
     assert np.array_equal(plain.boxes, found.boxes)
 
 
-@pytest.mark.usefixtures("registered")
 @pytest.mark.parametrize("kind", ["dcm", "mp4"])
 def test_a_run_is_looked_at_frame_by_frame(kind: str, model: VesselModel, tmp_path) -> None:
     frames = [one.image for one in sequence(Patient.draw("val", 1, 3, "high"), frames=6, side=128)]
@@ -276,7 +274,6 @@ def test_frames_without_facts_have_no_rows_by_vessel(model: VesselModel, frames)
 # --------------------------------------------------------------------------------------------------- verbs
 
 
-@pytest.mark.usefixtures("registered")
 def test_drawn_data_train_evaluate_and_a_saved_model(tmp_path, model: VesselModel, splits: data.Splits) -> None:
     """The whole way of a person with a folder: make data, train on it, measure, save, load, find boxes."""
     from fieldsight.model import load

@@ -12,13 +12,12 @@ from fieldsight import progress
 from fieldsight.data.images import read_image, write_image
 from fieldsight.data.video import Video, write_video
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.vessel import fusion
+from fieldsight.systems.vessel import fusing
 from fieldsight.systems.vessel.enhancing import Enhanced, EnhancedRun, enhance, fuse
 from fieldsight.systems.vessel.options import EnhanceOptions, FuseOptions
 from fieldsight.systems.vessel.phantom import Patient, render, sequence
 from fieldsight.systems.vessel.xa_write import write_xa
 
-pytestmark = pytest.mark.usefixtures("registered")
 OPTIONS = EnhanceOptions(sigmas=(1.0, 2.0))
 
 
@@ -74,7 +73,7 @@ def test_a_run_of_frames(kind: str, run, tmp_path) -> None:
     else:
         with write_video(file, 15.0) as add:
             for frame in run:
-                add(fusion.grey(frame))
+                add(fusing.grey(frame))
     found = enhance(file, OPTIONS, tmp_path / "out", True)
     assert isinstance(found, EnhancedRun)
     assert found.frames == 8
@@ -122,7 +121,7 @@ def test_fuse_takes_a_vesselness_of_its_own(drawn, tmp_path) -> None:
     frame = write_image(tmp_path / "a.png", drawn.image)
     value = write_image(tmp_path / "v.png", np.where(drawn.mask, 255, 0).astype(np.uint8))
     found = fuse(frame, FuseOptions(vesselness=value), None, True)
-    expected = fusion.fuse(drawn.image, drawn.mask.astype(np.float32), "ihs").image
+    expected = fusing.fuse(drawn.image, drawn.mask.astype(np.float32), "ihs").image
     assert np.array_equal(found.fused, expected)
     small = write_image(tmp_path / "s.png", np.zeros((16, 20), np.uint8))
     with pytest.raises(DataError, match=r"'.*s.png' is 20 x 16 pixels, the frame 128 x 128"):

@@ -42,7 +42,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> 
 
 
 @pytest.fixture
-def made(registered: None, monkeypatch: pytest.MonkeyPatch) -> Reproduction:
+def made(monkeypatch: pytest.MonkeyPatch) -> Reproduction:
     """Without any study."""
     monkeypatch.setattr(studies, "states", lambda system: {})
     return reproduce.reproduce(reproduce.ReproduceOptions())
@@ -308,7 +308,7 @@ def test_it_is_what_a_page_shows(made: Reproduction, tmp_path: Path) -> None:
     assert "No medical device" in written[2].read_text()
 
 
-def test_what_is_recorded_can_be_shown(registered: None) -> None:
+def test_what_is_recorded_can_be_shown() -> None:
     """Whatever studies are in the checkout name rows that exist."""
     found = {name: studies.read("vessel", name) or {} for name in studies.states("vessel")}
     tables = reproduce.with_ours(paper_tables.tables_of(PRINTED), found)

@@ -77,7 +77,7 @@ _SMALL = _BASE.replace(
 #: without filter and fusion. The first one is the default.
 PRESETS: dict[str, VesselConfig] = {
     "base": _SMALL.replace(
-        input=384, steps=2000, data={"look": "mixed", "train": 1600, "val": 80, "test": 200, "each": 2}
+        input=384, steps=2200, data={"look": "mixed", "train": 2000, "val": 80, "test": 200, "each": 2}
     ),
     "tiny": _SMALL.replace(
         input=128, steps=50, batch=4, nominal=4, lr=0.01, warmup=0.05, ema=0.8,

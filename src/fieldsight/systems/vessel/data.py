@@ -17,7 +17,7 @@ from fieldsight.data.detection.letterbox import Placement, place
 from fieldsight.data.detection.sample import DetectionSample, Picture, Truth
 from fieldsight.data.images import read_image
 from fieldsight.errors import DataError
-from fieldsight.systems.vessel import fusion
+from fieldsight.systems.vessel import fusing
 from fieldsight.systems.vessel.config import Data, Enhance, VesselConfig
 from fieldsight.systems.vessel.enhance import fused
 from fieldsight.systems.vessel.phantom import Angiogram, Patient, render
@@ -105,7 +105,7 @@ def angiogram(split: str, number: int, seed: int, look: str, shot: int, side: in
 
 
 def _frame(make: Callable[[], Angiogram]) -> Picture:
-    return fusion.grey(make().image)
+    return fusing.grey(make().image)
 
 
 def _truth(make: Callable[[], Angiogram]) -> Truth:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fieldsight.data.detection.sample import Picture
-from fieldsight.systems.vessel import fast, filters, fusion
+from fieldsight.systems.vessel import fast, filters, fusing
 from fieldsight.systems.vessel.config import UNFILTERED, Enhance
 from fieldsight.systems.vessel.constants import C
 from fieldsight.systems.vessel.filters import Vesselness
@@ -59,8 +59,8 @@ def fused(frame: NDArray[np.uint8], settings: Enhance, threads: int = 1) -> Pict
     """
     if settings.mode in UNFILTERED:
         if settings.mode == "raw":
-            return fusion.grey(frame)
-        return fusion.grey(fusion.clahe(frame) if settings.mode == "clahe" else fusion.unsharp(frame))
+            return fusing.grey(frame)
+        return fusing.grey(fusing.clahe(frame) if settings.mode == "clahe" else fusing.unsharp(frame))
     value = shown(measure(frame, settings, threads, detail=False).value, settings)
     return mixed(frame, value, settings)
 
@@ -68,6 +68,6 @@ def fused(frame: NDArray[np.uint8], settings: Enhance, threads: int = 1) -> Pict
 def mixed(frame: NDArray[np.uint8], value: NDArray[Any], settings: Enhance) -> Picture:
     """A frame ``(H, W)`` uint8 and its vesselness ``(H, W)`` in 0-1 as one picture ``(H, W, 3)`` uint8 RGB."""
     if settings.mode == "vesselness":
-        return fusion.grey(fusion.levels(value))
+        return fusing.grey(fusing.levels(value))
     mode: Any = settings.mode
-    return fusion.fuse(frame, value, mode, settings.kappa, settings.alpha).image
+    return fusing.fuse(frame, value, mode, settings.kappa, settings.alpha).image

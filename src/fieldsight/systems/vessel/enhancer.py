@@ -11,7 +11,7 @@ from torch.nn import functional
 from fieldsight.errors import ConfigError, DataError, unknown
 from fieldsight.systems.vessel.constants import ALPHA, BETA, KAPPA, SIGMAS, C
 from fieldsight.systems.vessel.filters import FAINT, PERCENTILE, Polarity
-from fieldsight.systems.vessel.fusion import HUE, RAMP
+from fieldsight.systems.vessel.fusing import HUE, RAMP
 from fieldsight.systems.vessel.hessian import check_sigmas, kernel, reach
 
 #: Fusions that are arithmetic of a pixel; ``stack`` needs CLAHE, which no runtime has.
@@ -96,10 +96,10 @@ class Enhancer(nn.Module):
     """Frames to what a detector sees: vesselness, scaled, fused with the frame.
 
     Args:
-        mode: ``raw`` (the frame three times), ``vesselness``, or a fusion; see :func:`.fusion.fuse`.
+        mode: ``raw`` (the frame three times), ``vesselness``, or a fusion; see :func:`.fusing.fuse`.
         filter: by default :class:`Frangi` with the paper's numbers.
         scaled: divide vesselness by its 99.5th percentile of each frame where that is not faint.
-        kappa, alpha: see :func:`.fusion.fuse`.
+        kappa, alpha: see :func:`.fusing.fuse`.
 
     Raises:
         ConfigError: a mode that is not arithmetic of a pixel.

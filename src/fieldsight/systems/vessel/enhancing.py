@@ -22,7 +22,7 @@ from fieldsight.data.video import LEAST_FPS, write_video
 from fieldsight.errors import DataError
 from fieldsight.model import Model
 from fieldsight.predictions import Prediction, Table, beside
-from fieldsight.systems.vessel import fusion
+from fieldsight.systems.vessel import fusing
 from fieldsight.systems.vessel.enhance import fused, measure, mixed, shown
 from fieldsight.systems.vessel.filters import FAINT, Vesselness
 from fieldsight.systems.vessel.options import EnhanceOptions, FrameOptions, FuseOptions
@@ -68,7 +68,7 @@ class Enhanced(Prediction):
             return base.with_name(f"{base.name}{ending}")
 
         written = [
-            write_image(named("_vesselness.png"), fusion.levels(self.visible)),
+            write_image(named("_vesselness.png"), fusing.levels(self.visible)),
             write_image(named("_fused.png"), self.fused),
             write_json(named(".json"), self.to_dict()),
         ]
@@ -91,7 +91,7 @@ class Enhanced(Prediction):
 
     def draw(self) -> Picture:
         """Frame, vesselness and fused picture side by side."""
-        panels = [fusion.grey(self.frame), fusion.grey(fusion.levels(self.visible)), self.fused]
+        panels = [fusing.grey(self.frame), fusing.grey(fusing.levels(self.visible)), self.fused]
         return beside([resize(p, PANEL) for p in panels])
 
 
@@ -126,7 +126,7 @@ class EnhancedRun(Prediction):
         target = base.with_name(f"{base.name}_enhanced.mp4")
         with write_video(target, max(LEAST_FPS, self.fps / self.options.every)) as add:
             for _, frame in self._again():
-                add(beside([fusion.grey(frame), fused(frame, self.options, self.options.threads)], gap=0))
+                add(beside([fusing.grey(frame), fused(frame, self.options, self.options.threads)], gap=0))
         return [*written, target, write_json(base.with_name(f"{base.name}.json"), self.to_dict())]
 
     def _again(self) -> Iterator[tuple[int, Frame]]:

@@ -256,7 +256,7 @@ def equations() -> PaperTable:
     """Eqs. 1, 2, 5 and 6 as printed and as meant, run on drawn input."""
     import numpy as np
 
-    from fieldsight.systems.vessel import fusion
+    from fieldsight.systems.vessel import fusing
     from fieldsight.systems.vessel.filters import frangi
 
     rows = []
@@ -277,8 +277,8 @@ def equations() -> PaperTable:
         Row("Eq. 2, AUC of thin vessels, dark vessels", None, None, dark, "not comparable", "the same frame"),
     ]  # fmt: skip
     colour = np.array([0.2, 0.6, 0.4])
-    i, h, s = fusion.to_ihs(colour)
-    there, back = fusion.from_ihs(i, h - 1, s, least="R"), fusion.from_ihs(i, h, s)
+    i, h, s = fusing.to_ihs(colour)
+    there, back = fusing.from_ihs(i, h - 1, s, least="R"), fusing.from_ihs(i, h, s)
     rows.append(Row("Eqs. 5 and 6, (0.2, 0.6, 0.4) there and back", "(0.2, 0.6, 0.4)", _triple(there), _triple(back),
                     _same(_triple(there) == _triple(colour)), "recomputed without the offset of the hue"))  # fmt: skip
     return PaperTable("Equations", rows, "Recomputed: as printed. Ours: as meant, on drawn input.")

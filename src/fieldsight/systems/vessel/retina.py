@@ -21,7 +21,7 @@ from fieldsight.data.files import sha256
 from fieldsight.data.images import read_image, resize, write_image
 from fieldsight.errors import DataError
 from fieldsight.predictions import Picture, Prediction, Table, beside
-from fieldsight.systems.vessel import fast, fusion
+from fieldsight.systems.vessel import fast, fusing
 from fieldsight.systems.vessel.config import Enhance
 from fieldsight.systems.vessel.constants import BETA, SIGMAS, C
 from fieldsight.systems.vessel.enhance import mixed, shown
@@ -165,7 +165,7 @@ def retina_check(picture: str | Path | None = None, seed: int = 0) -> RetinaChec
     )
     settings = Enhance()
     seen = shown(np.where(small.lit, value, np.float32(0)), settings)
-    panels = [fusion.grey(small.green), fusion.grey(fusion.levels(seen)), mixed(small.green, seen, settings)]
+    panels = [fusing.grey(small.green), fusing.grey(fusing.levels(seen)), mixed(small.green, seen, settings)]
     notes = (
         f"scikit-image's retina.jpg (CC0), green channel at {SIDE} x {SIDE}, scales "
         f"{', '.join(f'{s:g}' for s in SIGMAS)} px, beta {BETA:g}, c {C:g}; nobody drew its vessels: no number here is "

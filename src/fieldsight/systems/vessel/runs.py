@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fieldsight.data.dicom import DICOM_SUFFIXES, is_dicom
 from fieldsight.detection.video import VideoFound, predict_video
-from fieldsight.systems.vessel import fusion
+from fieldsight.systems.vessel import fusing
 from fieldsight.systems.vessel.xa import VIDEO_SUFFIXES, open_angiography
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class RunVideo:
 
     def __call__(self, number: int) -> NDArray[np.uint8]:
         """A frame ``(H, W, 3)`` uint8."""
-        return fusion.grey(self.run.frame(number))
+        return fusing.grey(self.run.frame(number))
 
     def close(self) -> None:
         """Close the file."""
