@@ -12,7 +12,7 @@ A cut by confidence removes the tail of the curve, so average precision at a con
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -249,8 +249,9 @@ def _curves(table: MatchTable, ends: Counts, size: int, limit: int, precision: F
 
 
 def compare(
-    a: AveragePrecision, b: AveragePrecision, iou: float | None = None, conf: float = 0.0, by: str = "group",
-    level: float = 0.95, draws: int = 1000, seed: int = 0,
+    a: AveragePrecision | Sequence[AveragePrecision], b: AveragePrecision | Sequence[AveragePrecision],
+    iou: float | None = None, conf: float = 0.0, by: str = "group", level: float = 0.95, draws: int = 1000,
+    seed: int = 0,
 ) -> Comparison:  # fmt: skip
     """Paired bootstrap of the difference of mean average precision, ``b - a``.
 
@@ -258,9 +259,11 @@ def compare(
     is computed anew from the boxes as they were matched: a photo drawn twice counts its boxes twice. A class that has
     no true box in a draw is left out of that draw. Precision is read at its best to come, which resampling raises a
     little, so that the interval of a detector leans upward; that of a difference does so less where both lean alike.
+    Of detectors that were trained several times, the mean over trainings is compared, and trainings are drawn with
+    replacement too, pairs of them together.
 
     Args:
-        a, b: measured on the same photos.
+        a, b: measured on the same photos; or lists of them, a training (a seed) each, pair by pair.
         iou: one of the IoUs that were measured; None for the mean over all.
         conf: boxes below this score are left out.
         by: ``group`` or ``photo``, the unit drawn.
@@ -270,20 +273,25 @@ def compare(
 
     Raises:
         DataError: the photos, their groups or true boxes differ, or there is no true box.
-        ConfigError: no such IoU or unit, classes or IoUs differ, or no draws.
+        ConfigError: no such IoU or unit, classes or IoUs differ, lists of different lengths, or no draws.
     """
-    _check_pair(a, b, by, level, draws)
-    tables = [_Resampled(m, iou, conf) for m in (a, b)]
-    groups = a.table().groups if by == "group" else tuple(a.ids())
+    first, second = ([m] if isinstance(m, AveragePrecision) else list(m) for m in (a, b))
+    if not first or len(first) != len(second):
+        raise ConfigError(f"Give as many trainings of one as of the other, got {len(first)} and {len(second)}.")
+    for other in (*first, *second):
+        _check_pair(first[0], other, by, level, draws)
+    tables = [[_Resampled(m, iou, conf) for m in pair] for pair in zip(first, second, strict=True)]
+    groups = first[0].table().groups if by == "group" else tuple(first[0].ids())
     names, member = np.unique(np.array(groups), return_inverse=True)
-    values = [t.value(np.ones(len(groups))) for t in tables]
+    values = _means(tables, np.ones(len(groups)), range(len(tables)))
     if math.isnan(values[0]):
         raise DataError("A comparison needs at least one true box that counts.")
     rng = rng_for(seed, "bootstrap", len(names), draws)
     samples = np.full((draws, 2), np.nan)
     for n in range(draws):
         times = np.bincount(rng.integers(len(names), size=len(names)), minlength=len(names))
-        samples[n] = [t.value(times[member].astype(np.float64)) for t in tables]
+        runs = rng.integers(len(tables), size=len(tables)) if len(tables) > 1 else [0]
+        samples[n] = _means(tables, times[member].astype(np.float64), runs)
     samples = samples[~np.isnan(samples[:, 0])]
     gap = samples[:, 1] - samples[:, 0]
     tail = 50.0 * (1.0 - level)
@@ -296,6 +304,13 @@ def compare(
     return Comparison(
         estimate(values[0], samples[:, 0]), estimate(values[1], samples[:, 1]), estimate(values[1] - values[0], gap), p
     )
+
+
+def _means(pairs: Sequence[Sequence[_Resampled]], weights: Floats, runs: Iterable[int]) -> tuple[float, float]:
+    """Mean over trainings of both detectors."""
+    chosen = [pairs[n] for n in runs]
+    first, second = (float(np.mean([pair[k].value(weights) for pair in chosen])) for k in (0, 1))
+    return first, second
 
 
 class _Resampled:
