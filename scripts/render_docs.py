@@ -18,6 +18,7 @@ from typing import Any
 import tables_crack
 import tables_edge
 import tables_stego
+import tables_vessel
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/**/*.md", "src/fieldsight/systems/*/README.md", "benchmarks/README.md")
@@ -575,6 +576,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "alert-cards": lambda: cards("alert"),
     **tables_crack.tables(bench, cards),
     **tables_edge.tables(bench, cards),
+    **tables_vessel.tables(bench, cards),
     **tables_stego.tables(bench, cards),
     "bench-alert": lambda: bench("alert_engine", "alert_simulator"),
     "bench-sem": lambda: bench("sem_conformal", "sem_field"),

@@ -100,15 +100,15 @@ def leak(record: dict[str, Any]) -> str:
     return table(["training and test are split", "mAP50-95 on the test", "on new flights"], rows, note)
 
 
-def recorded(render: Callable[[dict[str, Any]], str]) -> Callable[[], str]:
-    """A table of the study's record."""
+def recorded(render: Callable[[dict[str, Any]], str], system: str = "edge") -> Callable[[], str]:
+    """A table of the record of a system's study ``effects``."""
 
     def give() -> str:
         from render_docs import ROOT
 
         from fieldsight.data.files import read_json
 
-        path = ROOT / "studies" / "edge" / "effects.json"
+        path = ROOT / "studies" / system / "effects.json"
         return render(read_json(path)) if path.is_file() else "Not recorded yet.\n"
 
     return give

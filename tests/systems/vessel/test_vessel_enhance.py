@@ -7,12 +7,13 @@ import json
 import numpy as np
 import pytest
 import tifffile
+from tubes import picture
 
 from fieldsight import progress
 from fieldsight.data.images import read_image, write_image
 from fieldsight.data.video import Video, write_video
 from fieldsight.errors import ConfigError, DataError
-from fieldsight.systems.vessel import fusing
+from fieldsight.systems.vessel import enhancing, fusing
 from fieldsight.systems.vessel.enhancing import Enhanced, EnhancedRun, enhance, fuse
 from fieldsight.systems.vessel.options import EnhanceOptions, FuseOptions
 from fieldsight.systems.vessel.phantom import Patient, render, sequence
@@ -133,3 +134,17 @@ def test_options_that_make_no_sense() -> None:
         EnhanceOptions(mode="raw")
     with pytest.raises(ConfigError, match="sigmas"):
         EnhanceOptions(sigmas=(0.0,))
+
+
+def test_a_large_frame_is_filtered_in_bands(monkeypatch, tmp_path) -> None:
+    """The same numbers to the last bit, wherever the bands end; direction is kept where it is wanted."""
+    frame = picture(301, 90)
+    options = EnhanceOptions(sigmas=(1.0, 5.0), maps=True)
+    whole = enhance(frame, options, None, strict=True)
+    monkeypatch.setattr(enhancing, "WHOLE", 1000)
+    monkeypatch.setattr(enhancing, "BAND", 64)
+    banded = enhance(frame, options, None, strict=True)
+    for name in ("value", "scale", "direction"):
+        assert np.array_equal(getattr(banded.vesselness, name), getattr(whole.vesselness, name)), name
+    assert np.array_equal(banded.fused, whole.fused)
+    assert not enhance(frame, EnhanceOptions(sigmas=(1.0,)), None, strict=True).vesselness.direction.size

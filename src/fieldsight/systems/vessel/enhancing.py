@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,12 @@ Frame = NDArray[np.uint8]
 
 #: Longest side of the three pictures of a drawing, px.
 PANEL = 640
+
+#: Frames of more pixels are filtered in bands of so many rows, which costs memory for one band only.
+WHOLE, BAND = 16_000_000, 1024
+
+#: Rows beyond a band that its filter may look at, in sigmas; more than it does, and whole steps of its coarsest grid.
+HALO, GRID = 12, 64
 
 #: Blur of the brightness that ``flat`` evens out, as a share of the longer side.
 EVEN = 1 / 8
@@ -231,13 +238,31 @@ def _given(path: Path, frame: Frame) -> NDArray[np.float32]:
 
 def _enhanced(frame: Frame, options: FrameOptions, facts: Mapping[str, Any]) -> Enhanced:
     frame = _even(frame) if options.flat else frame
-    found = measure(frame, options, options.threads)
+    maps = isinstance(options, EnhanceOptions) and options.maps
+    found = _measured(frame, options, maps)
     visible = shown(found.value, options)
     picture = fused(frame, options, options.threads) if options.mode in ("clahe", "unsharp") else None
     if visible.max(initial=0.0) <= FAINT:
         progress.note("nothing here looks like a vessel: vesselness is left as faint as it is")
-    maps = isinstance(options, EnhanceOptions) and options.maps
     return Enhanced(frame, found, visible, mixed(frame, visible, options) if picture is None else picture, maps, facts)
+
+
+def _measured(frame: Frame, options: FrameOptions, maps: bool) -> Vesselness:
+    """:func:`.enhance.measure`, of a large frame band by band: the same numbers. Direction there only where wanted."""
+    high, wide = frame.shape
+    if frame.size <= WHOLE or options.filter != "frangi" or options.c == 0:
+        return measure(frame, options, options.threads)
+    halo = GRID * math.ceil(HALO * max(options.sigmas) / GRID)
+    value, scale = (np.empty((high, wide), np.float32) for _ in range(2))
+    direction = np.empty((high, wide) if maps else (0, 0), np.float32)
+    for top in progress.track(range(0, high, BAND), "filtering"):
+        below, start = min(high, top + BAND), max(0, top - halo)
+        part = measure(frame[start : min(high, below + halo)], options, options.threads)
+        own = slice(top - start, below - start)
+        value[top:below], scale[top:below] = part.value[own], part.scale[own]
+        if maps:
+            direction[top:below] = part.direction[own]
+    return Vesselness(value, scale, direction)
 
 
 def _opened(source: Any, options: FrameOptions) -> Angiography:

@@ -7,7 +7,6 @@ set after a first look at it, so that they catch a filter that breaks and prove 
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from fieldsight.data.files import sha256
+from fieldsight import assets
 from fieldsight.data.images import read_image, resize, write_image
 from fieldsight.errors import DataError
 from fieldsight.predictions import Picture, Prediction, Table, beside
@@ -31,9 +30,6 @@ from fieldsight.systems.vessel.hessian import reach
 Floats = NDArray[np.floating[Any]]
 Frame = NDArray[np.uint8]
 Bools = NDArray[np.bool_]
-
-#: scikit-image's retina.jpg, 1411 x 1411, Mikael Häggström 2014, CC0-1.0.
-SHA256 = "38a07f36f27f095e818aea7b96d34202c05176d30253c66733f2e00379e9e0e6"
 
 #: Side at which the picture is looked at, px; size is checked at twice that.
 SIDE = 512
@@ -143,7 +139,7 @@ class Fundus:
 
 
 def retina_check(picture: str | Path | None = None, seed: int = 0) -> RetinaCheck:
-    """Look at the filter on the picture of the retina.
+    """Look at the filter on the picture of the retina (1411 x 1411, Mikael Häggström 2014, CC0-1.0).
 
     Args:
         picture: the file; scikit-image's own by default.
@@ -193,17 +189,13 @@ def read_retina(picture: str | Path | None = None) -> Picture:
 
 
 def _packaged() -> Path:
-    spec = importlib.util.find_spec("skimage")
-    assert spec is not None  # scikit-image is a requirement of the package
-    assert spec.origin is not None
-    path = Path(spec.origin).parent / "data" / "retina.jpg"
-    if not path.is_file() or sha256(path) != SHA256:
-        state = "is another picture" if path.is_file() else "is not there"
+    folder = assets.locate("scikit-image-retina")
+    if folder is None:
         raise DataError(
-            f"The retina of scikit-image 0.26 is wanted, but '{path}' {state}. Install scikit-image 0.26, or name a "
-            "colour photo of a retina."
+            "The retina of scikit-image 0.26 is wanted, but what is installed is another version. Get it by "
+            "'fieldsight assets fetch scikit-image-retina', or name a colour photo of a retina."
         )
-    return path
+    return folder / "retina.jpg"
 
 
 def fundus(colours: Picture, side: int) -> Fundus:

@@ -1,0 +1,63 @@
+"""Tables of the page of `vessel`, for ``scripts/render_docs.py``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+MAKE = "make study SYSTEM=vessel NAME=effects"
+FAMILIES = {"yolov8": "YOLOv8", "yolov10": "YOLOv10"}
+
+
+def effects(record: dict[str, Any]) -> str:
+    """AP50 and sensitivities of what the detectors see, and differences from the raw frame."""
+    from render_docs import table
+
+    rows = []
+    for family, found in record["families"].items():
+        for name, value in found.items():
+            rows.append([FAMILIES[family], name, str(len(value["ap50"])), *_numbers(value), _gap(value)])
+    own = record["settings"]
+    note = (
+        f"Percent. Scale `p` at {own['input']} pixels from nothing, {own['steps']} steps on {own['frames']} drawn "
+        f"frames of low contrast, measured on {own['test frames']} frames of {own['patients tested']} held-out patients. "
+        "Sensitivity at one false box a frame. Differences are paired, 95 % bootstrap over patients and trainings. "
+        f"Made by `{MAKE}`, commit {record['commit']}, {record['date'][:10]}."
+    )
+    header = ["detector", "sees", "seeds", "AP50", "sensitivity, main", "branches", "AP50 less raw, points"]
+    return table(header, rows, note)
+
+
+def _numbers(value: dict[str, Any]) -> list[str]:
+    return [f"{100 * value[k]:.1f}" for k in ("mean_ap50", "mean_sensitivity_main", "mean_sensitivity_branch")]
+
+
+def _gap(value: dict[str, Any]) -> str:
+    gap = value.get("minus_raw")
+    return f"{gap['points']:+.1f} [{gap['low']:+.1f}, {gap['high']:+.1f}]" if gap else ""
+
+
+def known(record: dict[str, Any]) -> str:
+    """Detectors on other frames of patients they have met, and on strangers."""
+    from render_docs import table
+
+    names = ("other frames of known patients", "other patients")
+    rows = [[seed, *(f"{100 * value[n]:.1f}" for n in names)] for seed, value in record["known patients"].items()]
+    frames = next(iter(record["known patients"].values()))["frames"]
+    note = (
+        f"AP50 in percent, `ihs`, trained on ten frames of each of 20 patients, measured on {frames} frames of either "
+        "kind: what a split by frame measures, and what a new patient meets. "
+        f"Made by `{MAKE}`, commit {record['commit']}, {record['date'][:10]}."
+    )
+    return table(["seed", *names], rows, note)
+
+
+def tables(bench: Any, cards: Any) -> dict[str, Any]:
+    """All tables by name."""
+    from tables_edge import recorded
+
+    return {
+        "vessel-effects": recorded(effects, "vessel"),
+        "vessel-known": recorded(known, "vessel"),
+        "vessel-cards": lambda: cards("vessel"),
+        "bench-vessel": lambda: bench("vessel_filter"),
+    }
