@@ -19,7 +19,7 @@ def effects(record: dict[str, Any]) -> str:
     own = record["settings"]
     note = (
         f"Percent. Scale `p` at {own['input']} pixels from nothing, {own['steps']} steps on {own['frames']} drawn "
-        f"frames of low contrast, measured on {own['test frames']} frames of {own['patients tested']} held-out patients. "
+        f"frames of low contrast, tested on {own['test frames']} frames of {own['patients tested']} held-out patients. "
         "Sensitivity at one false box a frame. Differences are paired, 95 % bootstrap over patients and trainings. "
         f"Made by `{MAKE}`, commit {record['commit']}, {record['date'][:10]}."
     )
