@@ -125,5 +125,8 @@ SPEC = System(
         ),
     ),
     traits=frozenset({"learns", "exports"}),
+    demo=f"{_HERE}.studio_scenes:demo",
+    examples=f"{_HERE}.studio_scenes:examples",
     notice="No medical device: for research and teaching only, never for a decision about a person.",
+    defaults=("base",),
 )

@@ -1,0 +1,31 @@
+"""Pictures of `vessel`: a held-out drawn frame stage by stage; the gallery's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image
+
+import fieldsight
+from fieldsight.data.images import resize, write_image
+from fieldsight.systems.vessel import studio_scenes
+from fieldsight.systems.vessel.data import HELD_OUT_SEED
+from fieldsight.systems.vessel.phantom import Patient, render
+from fieldsight.systems.vessel.predict import VesselModel
+
+WIDTH = 1280
+
+#: A held-out patient: number, contrast, view.
+SHOWN = (7, "mixed", "RAO")
+
+
+def make(folder: Path) -> None:
+    """Write ``vessel-stages.jpg``, and the gallery's picture in few colours."""
+    model = fieldsight.load("vessel", device="cpu")
+    assert isinstance(model, VesselModel)
+    number, look, view = SHOWN
+    one = render(Patient.draw("test", number, HELD_OUT_SEED, look, "LCA"), view)
+    write_image(folder / "vessel-stages.jpg", resize(studio_scenes.stages(model, one), WIDTH))
+    gallery = Image.fromarray(studio_scenes.gallery_picture())
+    target = Path(studio_scenes.__file__).with_name("studio.png")
+    gallery.quantize(64, dither=Image.Dither.NONE).save(target, optimize=True)
