@@ -28,4 +28,4 @@ def make(folder: Path) -> None:
     write_image(folder / "vessel-stages.jpg", resize(studio_scenes.stages(model, one), WIDTH))
     gallery = Image.fromarray(studio_scenes.gallery_picture())
     target = Path(studio_scenes.__file__).with_name("studio.png")
-    gallery.quantize(64, dither=Image.Dither.NONE).save(target, optimize=True)
+    gallery.quantize(40, dither=Image.Dither.NONE).save(target, optimize=True)
