@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -104,8 +103,3 @@ def found_and_true(
         true = Detections.of(truth.boxes, np.ones(len(truth)), truth.labels)
         found = draw_boxes(picture, model.find(picture), model.classes)
         yield f"{samples[k].id}: found, and true", beside([found, draw_boxes(picture, true, model.classes)])
-
-
-def finite(value: float | None) -> float | None:
-    """A number for a card, rounded; None where it is undefined."""
-    return None if value is None or not math.isfinite(value) else round(float(value), 5)

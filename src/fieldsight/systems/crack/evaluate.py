@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +19,8 @@ from fieldsight.report import plots
 from fieldsight.report.card import Card
 from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
-from fieldsight.run import Run, command_line, commit, now, versions
+from fieldsight.report.training_card import training_card
+from fieldsight.run import Run
 from fieldsight.systems.crack import oracle, routing, world
 from fieldsight.systems.crack.data import draw, squash
 from fieldsight.systems.crack.explain import Seen, look
@@ -312,7 +312,6 @@ def card_of(model: CrackModel, samples: Sequence[Sample], run: Run | None, drawn
     """The card of a freshly trained model, measured on held-out drawn photos, or on a user's test split."""
     chosen = heldout(model) if drawn else list(samples)
     metrics = totals_of(model, gather(model, chosen))
-    spec = registry.get("crack")
     data = model.config.data
     words = (
         f"{data.train} drawn photos of {len(world.DOMAINS)} surfaces with drawn cracks" if drawn else "a user's photos"
@@ -320,29 +319,17 @@ def card_of(model: CrackModel, samples: Sequence[Sample], run: Run | None, drawn
     where = f"held-out drawn photos of {data.size} pixels" if drawn else "photos of the user's test split"
     if drawn and data.photos:
         words += ", some drawn on packaged photos of gravel and brick"
-    return Card(
+    return training_card(
+        model,
+        run,
+        metrics,
         title=f"Crack experts ({', '.join(model.names)}) and gate",
-        system="crack",
-        preset=str(run.info.get("preset", "")) if run is not None else "",
         data=words,
-        command=run.info["command"] if run is not None else command_line(),
-        commit=commit(),
-        date=now(),
-        metrics={m.name: _finite(metrics.get(m.name)) for m in spec.metrics},
-        protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
         measured_on=f"{len(chosen)} {where}",
-        parameters=sum(p.numel() for n in model.networks.values() for p in n.parameters()),
-        energy=energy_line(model) if "gate" in model.networks and not model.config.external else "not estimated",
         limits=(
             "Trained on drawn cracks, 1 to 7 pixels wide; no real crack data set was within reach.",
             "Photos from very near show wider cracks: shrink them (--resize).",
             "Lengths and widths in millimetres are as good as the scale that you give.",
         ),
-        notice=spec.notice,
-        versions=versions(),
-        fingerprint=model.fingerprint(),
+        energy=energy_line(model) if "gate" in model.networks and not model.config.external else "not estimated",
     )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 5)

@@ -9,14 +9,14 @@ from pathlib import Path
 from fieldsight import registry
 from fieldsight.data.detection.folders import read_detection
 from fieldsight.data.detection.sample import DetectionSample
-from fieldsight.detection.measure import LOW, Gathered, finite, found_and_true, gather, precision_recall
+from fieldsight.detection.measure import LOW, Gathered, found_and_true, gather, precision_recall
 from fieldsight.errors import DataError
 from fieldsight.metrics.detection import AveragePrecision
 from fieldsight.predictions import Table
 from fieldsight.report.card import Card
-from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
-from fieldsight.run import Run, command_line, commit, now, versions
+from fieldsight.report.training_card import training_card
+from fieldsight.run import Run
 from fieldsight.systems.edge.data import heldout
 from fieldsight.systems.edge.external import OnnxDetector
 from fieldsight.systems.edge.options import EvaluateOptions
@@ -121,28 +121,18 @@ def card_of(model: EdgeModel, samples: Sequence[DetectionSample], run: Run | Non
     data = model.config.data
     chosen = heldout(data) if drawn else list(samples)
     metrics = metrics_of(gather(model, chosen))
-    spec = registry.get("edge")
     where = f"held-out drawn frames of {data.size} pixels" if drawn else "photos of the user's test split"
-    return Card(
+    return training_card(
+        model,
+        run,
+        metrics,
         title=f"Detector {model.config.family}-{model.config.size} for {', '.join(model.classes)}",
-        system="edge",
-        preset=str(run.info.get("preset", "")) if run is not None else "",
         data=f"{data.train} drawn frames (world {data.world})" if drawn else "a user's photos",
-        command=run.info["command"] if run is not None else command_line(),
-        commit=commit(),
-        date=now(),
-        metrics={m.name: finite(metrics.get(m.name)) for m in spec.metrics},
-        protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
         measured_on=f"{len(chosen)} {where}",
-        parameters=sum(p.numel() for p in model.detector.parameters()),
-        energy=energy_line(model),
         limits=(
             "Trained on drawn scenes; no real drone data set was within reach. Train on your own photos for real use.",
             "Boxes below about 8 of 640 pixels a side were left out of training.",
         )
         if drawn
         else (),
-        notice=spec.notice,
-        versions=versions(),
-        fingerprint=model.fingerprint(),
     )

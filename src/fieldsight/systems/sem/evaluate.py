@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fieldsight import conformal, registry
+from fieldsight import conformal
 from fieldsight.conformal import Calibration
 from fieldsight.data.images import to_uint8
 from fieldsight.errors import DataError
@@ -24,9 +24,9 @@ from fieldsight.model import load
 from fieldsight.predictions import Table, beside, grey, heat
 from fieldsight.report import plots
 from fieldsight.report.card import Card
-from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
-from fieldsight.run import Run, command_line, commit, now, versions
+from fieldsight.report.training_card import training_card
+from fieldsight.run import Run
 from fieldsight.systems.sem.calibrate import Predicted, law_table, predict_pairs
 from fieldsight.systems.sem.data import Pair, draw_pairs, read_pairs
 from fieldsight.systems.sem.metrology import density_bins, edge_band, edge_errors, outlier_overlay
@@ -329,15 +329,12 @@ def _pictures(model: SemModel, found: Sequence[Predicted], calibration: Calibrat
 def card_of(model: SemModel, pairs: Sequence[Pair], run: Run | None, drawn: bool) -> Card:
     """The card of a freshly trained model, measured on its test layouts."""
     items, found = evaluate_pairs(model, pairs)
-    metrics: dict[str, float | None] = dict(items.compute())
+    metrics: dict[str, float] = dict(items.compute())
     metrics["crossing"] = crossing_rate(model, found)
-    spec = registry.get("sem")
-    kept = {m.name: _finite(metrics.get(m.name)) for m in spec.metrics}
     data = model.config.data
     layouts = f"{data.layouts} drawn layouts" if drawn else "a user's pairs"
     if drawn and data.cells:
         layouts += f" and {data.cells} crops of SKY130 standard cells"
-    preset = str(run.info.get("preset", "")) if run is not None else ""
     calibration = model.calibration
     limits = [
         f"Only for pixels of {data.pixel:g} nm and the process it was trained on.",
@@ -349,22 +346,14 @@ def card_of(model: SemModel, pairs: Sequence[Pair], run: Run | None, drawn: bool
             f"Coverage of a new set of layouts: {law.low:.2f} to {law.high:.2f} "
             f"({calibration.n_layouts} calibration layouts)."
         )
-    return Card(
+    return training_card(
+        model,
+        run,
+        metrics,
         title="Layout to SEM picture",
-        system="sem",
-        preset=preset,
         data=f"{layouts} through a simulated process (drawn data)" if drawn else layouts,
-        command=run.info["command"] if run is not None else command_line(),
-        commit=commit(),
-        date=now(),
-        metrics=kept,
-        protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
         measured_on=f"{_count(pairs)}, held out",
-        parameters=sum(p.numel() for n in model.networks.values() for p in n.parameters()),
-        energy=energy_line(model),
         limits=tuple(limits),
-        versions=versions(),
-        fingerprint=model.fingerprint(),
     )
 
 
@@ -372,7 +361,3 @@ def interval_of(items: PerItem, name: str) -> Mapping[str, float]:
     """A metric's mean over layouts with its bootstrap interval, for studies."""
     found = bootstrap(items.column(name), items.groups())
     return {"value": found.value, "low": found.low, "high": found.high, "layouts": found.n}
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 6)

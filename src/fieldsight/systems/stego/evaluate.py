@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fieldsight import progress, registry
+from fieldsight import progress
 from fieldsight.errors import DataError
 from fieldsight.metrics import image
 from fieldsight.metrics.items import PerItem
@@ -21,8 +21,8 @@ from fieldsight.model import load
 from fieldsight.predictions import Table, beside
 from fieldsight.report import plots
 from fieldsight.report.card import Card
-from fieldsight.report.energy import energy_line
-from fieldsight.run import Run, command_line, commit, now, versions
+from fieldsight.report.training_card import training_card
+from fieldsight.run import Run
 from fieldsight.systems.stego import photos
 from fieldsight.systems.stego.compare import COMPARED as COMPARED
 from fieldsight.systems.stego.compare import Measured, ranking
@@ -312,7 +312,6 @@ def card_of(model: StegoModel, run: Run | None, words: str) -> Card:
     """The card of a freshly trained model, measured on held-out pairs."""
     pairs, on = choose(model, None, EvaluateOptions())
     metrics = totals(evaluate_pairs(lambda p: run_pair(model, p), pairs)[0])
-    spec = registry.get("stego")
     limits = [
         "Survives lossless files only: saving as JPEG, resizing or editing destroys most of what is hidden.",
         "Statistics and trained detectors tell its pictures from plain ones; see `fieldsight stego detect`.",
@@ -320,23 +319,14 @@ def card_of(model: StegoModel, run: Run | None, words: str) -> Card:
     ]
     if model.config.loss.noise:
         limits[0] = f"Trained through {', '.join(model.config.loss.noise)}; see `fieldsight stego attack`."
-    return Card(
+    return training_card(
+        model,
+        run,
+        metrics,
         title=f"Photo in photo ({model.config.arch})",
-        system="stego",
-        preset=str(run.info.get("preset", "")) if run is not None else "",
         data=words,
-        command=run.info["command"] if run is not None else command_line(),
-        commit=commit(),
-        date=now(),
-        metrics={m.name: _rounded(metrics.get(m.name)) for m in spec.metrics},
-        protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
         measured_on=on,
-        parameters=sum(p.numel() for n in model.networks.values() for p in n.parameters()),
-        energy=energy_line(model),
         limits=tuple(limits),
-        notice=spec.notice,
-        versions=versions(),
-        fingerprint=model.fingerprint(),
     )
 
 
@@ -349,10 +339,6 @@ def _psnr(a: Picture, b: Picture) -> float:
 
 def _finite(value: float) -> float:
     return value if math.isfinite(value) else math.nan
-
-
-def _rounded(value: float | None) -> float | None:
-    return None if value is None or not math.isfinite(value) else round(float(value), 4)
 
 
 def _tensor(picture: Picture) -> torch.Tensor:

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 
 from fieldsight import registry
 from fieldsight.data.detection.sample import Detections, DetectionSample, Truth
-from fieldsight.detection.measure import Gathered, detect_all, finite, found_and_true, gather_found, precision_recall
+from fieldsight.detection.measure import Gathered, detect_all, found_and_true, gather_found, precision_recall
 from fieldsight.errors import DataError
 from fieldsight.metrics.detection import AveragePrecision, compare
 from fieldsight.metrics.froc import FROC
 from fieldsight.predictions import Table
 from fieldsight.report.card import Card
-from fieldsight.report.energy import energy_line
 from fieldsight.report.evaluation import Evaluation
-from fieldsight.run import Run, command_line, commit, now, versions
+from fieldsight.report.training_card import training_card
+from fieldsight.run import Run
 from fieldsight.systems.vessel.config import VesselConfig
 from fieldsight.systems.vessel.data import angiogram, heldout
 from fieldsight.systems.vessel.options import EvaluateOptions
@@ -201,21 +201,14 @@ def card_of(model: VesselModel, samples: Sequence[DetectionSample], run: Run | N
     own: VesselConfig = model.config
     chosen = heldout(own.data) if drawn else list(samples)
     metrics = metrics_of(measured(model, chosen))
-    spec = registry.get("vessel")
     where = f"held-out drawn frames (contrast {own.data.look})" if drawn else "frames of the user's test split"
-    return Card(
+    return training_card(
+        model,
+        run,
+        metrics,
         title=f"Detector {own.family}-{own.size} for {', '.join(model.classes)} on {own.enhance.mode} frames",
-        system="vessel",
-        preset=str(run.info.get("preset", "")) if run is not None else "",
         data=f"{own.data.train} drawn angiograms" if drawn else "a user's angiograms",
-        command=run.info["command"] if run is not None else command_line(),
-        commit=commit(),
-        date=now(),
-        metrics={m.name: finite(metrics.get(m.name)) for m in spec.metrics},
-        protocols={m.name: f"[{m.unit}] {m.protocol}" for m in spec.metrics},
         measured_on=f"{len(chosen)} {where}",
-        parameters=sum(p.numel() for p in model.detector.parameters()),
-        energy=energy_line(model),
         limits=(
             "Trained on drawn angiograms only: no clinical pictures were within reach, and nothing is known of how it "
             "does on them. Train on your own annotated frames before any use.",
@@ -223,7 +216,4 @@ def card_of(model: VesselModel, samples: Sequence[DetectionSample], run: Run | N
         )
         if drawn
         else (),
-        notice=spec.notice,
-        versions=versions(),
-        fingerprint=model.fingerprint(),
     )
