@@ -100,15 +100,17 @@ def leak(record: dict[str, Any]) -> str:
     return table(["training and test are split", "mAP50-95 on the test", "on new flights"], rows, note)
 
 
-def recorded(render: Callable[[dict[str, Any]], str], system: str = "edge") -> Callable[[], str]:
-    """A table of the record of a system's study ``effects``."""
+def recorded(
+    render: Callable[[dict[str, Any]], str], system: str = "edge", study: str = "effects"
+) -> Callable[[], str]:
+    """A table of the record of a system's study."""
 
     def give() -> str:
         from render_docs import ROOT
 
         from fieldsight.data.files import read_json
 
-        path = ROOT / "studies" / system / "effects.json"
+        path = ROOT / "studies" / system / f"{study}.json"
         return render(read_json(path)) if path.is_file() else "Not recorded yet.\n"
 
     return give

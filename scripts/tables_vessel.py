@@ -51,6 +51,44 @@ def known(record: dict[str, Any]) -> str:
     return table(["seed", *names], rows, note)
 
 
+def amounts(record: dict[str, Any]) -> str:
+    """What more training frames leave of the effect."""
+    from render_docs import table
+
+    rows = [
+        [frames, f"{100 * found['raw']['mean_ap50']:.1f}", f"{100 * found['ihs']['mean_ap50']:.1f}", _gap(found["ihs"])]
+        for frames, found in record["amounts"].items()
+    ]
+    note = (
+        "AP50 in percent, YOLOv8, three seeds, the same number of steps. "
+        f"Made by `{MAKE}`, commit {record['commit']}, {record['date'][:10]}."
+    )
+    return table(["training frames", "raw", "ihs", "difference, points"], rows, note)
+
+
+def lumens(record: dict[str, Any]) -> str:
+    """Per cent stenosis against the truth of drawn patients."""
+    from render_docs import table
+
+    rows = []
+    for look, modes in record["looks"].items():
+        for mode, v in modes.items():
+            if not v["measured"]:
+                rows.append([look, mode, str(v["lesions"]), "0", "", "", "", ""])
+                continue
+            error = f"{v['error']:.1f} [{v['low']:.1f}, {v['high']:.1f}]"
+            share = f"{100 * v['measured'] / v['lesions']:.0f} %"
+            numbers = [f"{v['bias']:+.1f}", f"{v['r']:.2f}", f"{v['constant']:.1f}"]
+            rows.append([look, mode, str(v["lesions"]), share, error, *numbers])
+    note = (
+        "Points of per cent, on stenoses (50 % and above) of held-out drawn patients; 95 % bootstrap over patients. "
+        "The last column is the error of always saying the mean of all stenoses, on the same ones. "
+        f"Made by `make study SYSTEM=vessel NAME=lumens`, commit {record['commit']}, {record['date'][:10]}."
+    )
+    header = ["contrast", "given", "stenoses", "measured", "mean error", "bias", "r", "error of the mean"]
+    return table(header, rows, note)
+
+
 def tables(bench: Any, cards: Any) -> dict[str, Any]:
     """All tables by name."""
     from tables_edge import recorded
@@ -58,6 +96,8 @@ def tables(bench: Any, cards: Any) -> dict[str, Any]:
     return {
         "vessel-effects": recorded(effects, "vessel"),
         "vessel-known": recorded(known, "vessel"),
+        "vessel-amounts": recorded(amounts, "vessel"),
+        "vessel-lumens": recorded(lumens, "vessel", "lumens"),
         "vessel-cards": lambda: cards("vessel"),
         "bench-vessel": lambda: bench("vessel_filter"),
     }

@@ -49,6 +49,9 @@ FEWER = 3
 #: The second family, and what it is shown.
 SECOND = ("yolov10", ("raw", "vesselness", "ihs"))
 
+#: Other numbers of training frames, with the first three seeds: what more data leave of the effect.
+AMOUNTS = (50, 800)
+
 #: Test frames, two of a patient; boxes that are kept of each.
 TEST, KEPT = 160, 30
 
@@ -71,6 +74,14 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
         for name in [n for n in INPUTS if n not in MAIN]:
             found["yolov8"].setdefault(name, {})[str(seed)] = one("yolov8", name, seed)
     known = {str(s): done.get({"known patients": s}, lambda s=s: known_patients(s)) for s in seeds[:FEWER]}
+    amounts: dict[int, dict[str, dict[str, Any]]] = {n: {"raw": {}, "ihs": {}} for n in AMOUNTS}
+    for seed in seeds[:FEWER]:
+        for frames in AMOUNTS:
+            for name in ("raw", "ihs"):
+                config = config_of("yolov8", name, seed, train=frames)
+                key = {"frames": frames, "input": name, "seed": seed}
+                amounts[frames][name][str(seed)] = done.get(key, lambda c=config: trained_once(c))
+    amounts[200] = {n: {str(s): found["yolov8"][n][str(s)] for s in seeds[:FEWER]} for n in ("raw", "ihs")}
     families = {family: summary(values) for family, values in found.items()}
     return {
         "claim": "AP50 on held-out drawn patients of low contrast, of small detectors trained from nothing on 200 "
@@ -79,6 +90,7 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
         "settings": {"input": 256, "steps": STEPS, "frames": 200, "test frames": TEST, "patients tested": TEST // 2},
         "families": families,
         "known patients": known,
+        "amounts": {str(n): summary(amounts[n]) for n in sorted(amounts)},
         "views": (views := by_view(found["yolov8"])),
         "reproduce": told(families["yolov8"], views, known),
     }
@@ -99,7 +111,7 @@ def config_of(family: str, name: str, seed: int, **data: Any) -> VesselConfig:
 def trained_once(config: VesselConfig) -> dict[str, Any]:
     """Boxes on the test frames, after a training."""
     start = time.perf_counter()
-    learn, watch = learning(config.data.seed)
+    learn, watch = learning(config.data.seed, config.data.train)
     model = fitted(config, learn, watch)
     found = [list(_plain(d)) for d in detect_all(model, tests())]
     return {"minutes": round((time.perf_counter() - start) / 60, 2), "found": found}
@@ -119,9 +131,9 @@ def _plain(found: Detections) -> tuple[list[list[float]], list[float]]:
 
 
 @lru_cache(maxsize=1)
-def learning(seed: int) -> tuple[list[DetectionSample], list[DetectionSample]]:
+def learning(seed: int, frames: int = 200) -> tuple[list[DetectionSample], list[DetectionSample]]:
     """The frames of a seed, drawn once for all inputs."""
-    splits = drawn_splits(config_of("yolov8", "raw", seed).data)
+    splits = drawn_splits(config_of("yolov8", "raw", seed, train=frames).data)
     return keep(splits.train, "training frames"), keep(splits.val, "validation frames")
 
 

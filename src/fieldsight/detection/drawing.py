@@ -42,6 +42,7 @@ def draw_boxes(
     limit_width: int = 2000,
     least: int = LEAST,
     size: tuple[int, int] | None = None,
+    words: Sequence[str] = (),
 ) -> Picture:
     """A photo with its boxes, each with its class and score, and its number where it has one.
 
@@ -57,12 +58,13 @@ def draw_boxes(
         limit_width: longer side of the drawing at the most, in pixels; a larger photo is shrunk before it is drawn on.
         least: longer side at the least; a smaller photo is enlarged by a whole factor. 0 keeps its size.
         size: height and width of the photo that the boxes are in, where ``picture`` is a shrunk one of it.
+        words: written after the score of each box; none by default.
 
     Returns:
         ``(h, w, 3)`` uint8 RGB, a new array.
 
     Raises:
-        DataError: no such photo, or as many ids as boxes are not there.
+        DataError: no such photo, or as many ids or words as boxes are not there.
     """
     from PIL import Image, ImageDraw
 
@@ -71,6 +73,8 @@ def draw_boxes(
     numbers = None if ids is None else np.asarray(ids, np.int64).reshape(-1)
     if numbers is not None and len(numbers) != len(detections):
         raise DataError(f"{len(detections)} boxes need as many ids, got {len(numbers)}.")
+    if words and len(words) != len(detections):
+        raise DataError(f"{len(detections)} boxes need as many words, got {len(words)}.")
     base = _sized(picture, limit_width, least)
     boxes, shown = _placed(detections.boxes, size or picture.shape, base.shape)
     order = [int(k) for k in np.argsort(-detections.scores, kind="stable") if shown[k]]
@@ -86,7 +90,8 @@ def draw_boxes(
         label = int(detections.labels[k])
         name = label_of(" ".join(classes[label].split())) if 0 <= label < len(classes) else str(label)
         number = "" if numbers is None or numbers[k] <= 0 else f"#{numbers[k]} "
-        text = f"{number}{name} {detections.scores[k]:.2f}"
+        more = f" {words[k]}" if words and words[k] else ""
+        text = f"{number}{name} {detections.scores[k]:.2f}{more}"
         taken = _label(draw, text, boxes[k], class_colour(label), letters, taken, base.shape)
     return np.array(image)
 

@@ -63,6 +63,14 @@ SPEC = System(
             model=False,
         ),
         Verb(
+            "measure",
+            f"{_HERE}.measuring:measure",
+            f"{_HERE}.options:MeasureOptions",
+            "how narrow a stenosis is, between two points or in a box",
+            needs="inputs",
+            model=False,
+        ),
+        Verb(
             "make-data",
             f"{_HERE}.prepare:make_data",
             f"{_HERE}.options:MakeDataOptions",

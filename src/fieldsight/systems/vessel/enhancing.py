@@ -163,15 +163,17 @@ class EnhancedRun(Prediction):
         return {k: "; ".join(v) if isinstance(v, list) else v for k, v in told.items()}, ()
 
 
-class _Filter(Model):
+class FilterOnly(Model):
     """Filter and fusion as the house's loop over inputs wants them: nothing is learned."""
 
     system = "vessel"
 
     def items(self, inputs: Any) -> list[Item]:
+        """Pictures, DICOM files and videos."""
         return gather(inputs, SUFFIXES)
 
     def describe(self) -> str:
+        """In words."""
         return "vessel filter"
 
 
@@ -181,7 +183,7 @@ def enhance(inputs: Any, options: EnhanceOptions, out: Path | None, strict: bool
     Raises:
         DataError: nothing to work on, or a single input that can't be read.
     """
-    return predicting.predict(_Filter(options), inputs, options, out, strict, {}, action=enhance_one)
+    return predicting.predict(FilterOnly(options), inputs, options, out, strict, {}, action=enhance_one)
 
 
 def fuse(inputs: Any, options: FuseOptions, out: Path | None, strict: bool) -> Any:
@@ -190,7 +192,7 @@ def fuse(inputs: Any, options: FuseOptions, out: Path | None, strict: bool) -> A
     Raises:
         DataError: as :func:`enhance`; a vesselness picture of another size.
     """
-    return predicting.predict(_Filter(options), inputs, options, out, strict, {}, action=fuse_one)
+    return predicting.predict(FilterOnly(options), inputs, options, out, strict, {}, action=fuse_one)
 
 
 def enhance_one(source: Any, options: EnhanceOptions) -> Enhanced | EnhancedRun:

@@ -17,6 +17,7 @@ class PredictOptions(DetectOptions):
     """Options of ``predict``."""
 
     artery: Literal["file", "LCA", "RCA", "unknown"] = setting("file", "which artery, where the file does not say")
+    lumen: bool = setting(True, "of single frames, measure how narrow the found stenoses are")
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,26 @@ class FuseOptions(FrameOptions):
     """Options of ``fuse``."""
 
     vesselness: Path | None = setting(None, "picture of vesselness to fuse, 0 to white; by default it is computed")
+
+
+@dataclass(frozen=True)
+class MeasureOptions(Config):
+    """Options of ``measure``."""
+
+    between: tuple[float, ...] = setting(
+        (), "x,y,x,y of points on the healthy vessel before and after the narrowing", unit="px", ge=0
+    )
+    box: tuple[float, ...] = setting((), "x1,y1,x2,y2 around the narrowing, where no points are given", unit="px", ge=0)
+    frame: int | None = setting(None, "of a run, which frame, from 0; by default that of fullest contrast", ge=0)
+    spacing: float | None = setting(None, "size of a pixel, where the file does not say", unit="mm", gt=0)
+
+    rules = (
+        (
+            lambda o: {len(o.between), len(o.box)} == {0, 4},
+            "measure: give either --between x,y,x,y (a point on the healthy vessel before and one after the "
+            "narrowing) or --box x1,y1,x2,y2, four numbers in pixels",
+        ),
+    )
 
 
 @dataclass(frozen=True)

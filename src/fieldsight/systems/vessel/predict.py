@@ -25,6 +25,7 @@ from fieldsight.systems.vessel.config import VesselConfig
 from fieldsight.systems.vessel.data import drawn_splits, squared
 from fieldsight.systems.vessel.enhance import fused
 from fieldsight.systems.vessel.enhancer import EXPORTABLE, Enhancer, Frangi
+from fieldsight.systems.vessel.lumen import measure_all
 from fieldsight.systems.vessel.options import PredictOptions
 from fieldsight.systems.vessel.results import Stenoses
 from fieldsight.systems.vessel.runs import is_run, predict_run
@@ -36,10 +37,11 @@ FUSED_SHARE, HUE_WITHIN = 0.9, 0.08
 
 @dataclass(frozen=True, eq=False)
 class Still:
-    """One frame ``(H, W)`` uint8, and its view where the file says it."""
+    """One frame ``(H, W)`` uint8; its view and the mm of a pixel where the file says them."""
 
     frame: NDArray[np.uint8]
     view: str = "unknown"
+    spacing: float | None = None
 
 
 class Whole(nn.Module):
@@ -106,7 +108,7 @@ class VesselModel(DetectorModel):
         if path is not None and is_run(path):
             artery: Any = None if options.artery == "file" else options.artery
             with open_angiography(path, artery=artery) as run:
-                return path if run.count > 1 else Still(run.frame(0), str(run.view(0)))
+                return path if run.count > 1 else Still(run.frame(0), str(run.view(0)), run.mm_per_px)
         picture = to_uint8(read_image(item, "rgb"))
         if looks_fused(picture):
             raise DataError(
@@ -155,6 +157,9 @@ class VesselModel(DetectorModel):
         found = self.postprocess(raw, meta, options)
         ended = time.perf_counter()
         ms = {"enhance": self._filtering, "network": computed - started - self._filtering, "post": ended - computed}
+        if options.lumen:
+            found = replace(found, lumens=measure_all(value.frame, found.boxes, value.spacing))
+            ms["lumen"] = time.perf_counter() - ended
         return replace(found, ms={name: round(1000 * seconds, 2) for name, seconds in ms.items()})
 
     def find(self, picture: Picture | NDArray[np.uint8], options: Any = None) -> Detections:
