@@ -74,18 +74,28 @@ def lumens(record: dict[str, Any]) -> str:
     for look, modes in record["looks"].items():
         for mode, v in modes.items():
             if not v["measured"]:
-                rows.append([look, mode, str(v["lesions"]), "0", "", "", "", ""])
+                rows.append([look, mode, str(v["lesions"]), "0", *[""] * 5])
                 continue
             error = f"{v['error']:.1f} [{v['low']:.1f}, {v['high']:.1f}]"
             share = f"{100 * v['measured'] / v['lesions']:.0f} %"
-            numbers = [f"{v['bias']:+.1f}", f"{v['r']:.2f}", f"{v['constant']:.1f}"]
-            rows.append([look, mode, str(v["lesions"]), share, error, *numbers])
+            numbers = [f"{v['bias']:+.1f}", f"{v['r']:.2f}", f"{v['constant_median']:.1f}, {v['constant']:.1f}"]
+            rows.append([look, mode, str(v["lesions"]), share, f"{v['median']:.1f}", error, *numbers])
     note = (
         "Points of per cent, on stenoses (50 % and above) of held-out drawn patients; 95 % bootstrap over patients. "
-        "The last column is the error of always saying the mean of all stenoses, on the same ones. "
+        "The last column is the median and mean error of always saying the mean of all stenoses, on the same ones. "
         f"Made by `make study SYSTEM=vessel NAME=lumens`, commit {record['commit']}, {record['date'][:10]}."
     )
-    header = ["contrast", "given", "stenoses", "measured", "mean error", "bias", "r", "error of the mean"]
+    header = [
+        "contrast",
+        "given",
+        "stenoses",
+        "measured",
+        "median error",
+        "mean error",
+        "bias",
+        "r",
+        "error of the mean",
+    ]
     return table(header, rows, note)
 
 

@@ -27,6 +27,10 @@ MEASURED = ("course.py", "profile.py", "lumen.py")
 
 LOOKS, PATIENTS, NOISES = ("high", "mixed", "low"), 100, 100
 
+#: Patients that nobody had looked at when the limits in ``lumen.py`` were chosen, on patients of ``val``. An earlier form
+#: was measured once on those of HELD_OUT_SEED itself, where it was no better than the mean; so these are others.
+SEED = HELD_OUT_SEED + 1
+
 #: Where a hand would mark, in l of the narrowing from its middle; standard deviation of its error, px.
 AWAY, SHAKY = 2.6, 1.0
 
@@ -90,7 +94,7 @@ def cases_of(look: str, rng: np.random.Generator) -> tuple[list[Case], list[Case
     """Stenoses, and narrowings below half the diameter, of one frame a patient."""
     true, false = [], []
     for number in range(PATIENTS):
-        patient = Patient.draw("test", number, HELD_OUT_SEED, look)
+        patient = Patient.draw("test", number, SEED, look)
         drawn = _Run(patient, None, 512, None, 0)
         moment = patient.chance("moment", 0).uniform(patient.flow.full, patient.flow.ends)
         one = drawn.frame(float(moment), 0)
@@ -131,9 +135,17 @@ def numbers(cases: Sequence[Case], found: Sequence[lumen.Lumen]) -> dict[str, An
     errors = np.abs(said - truth)
     low, high = _interval(who, errors)
     correlation = float(np.corrcoef(truth, said)[0, 1])
-    told = {"error": errors.mean(), "low": low, "high": high, "bias": (said - truth).mean(), "r": correlation}
-    constant = np.abs(truth - mean).mean()
-    return out | {name: round(float(v), 3) for name, v in {**told, "constant": constant}.items()}
+    told = {
+        "error": errors.mean(),
+        "median": np.median(errors),
+        "low": low,
+        "high": high,
+        "bias": (said - truth).mean(),
+        "r": correlation,
+    }
+    off = np.abs(truth - mean)
+    told |= {"constant": off.mean(), "constant_median": np.median(off)}
+    return out | {name: round(float(v), 3) for name, v in told.items()}
 
 
 def _interval(who: NDArray[Any], errors: NDArray[np.float64], draws: int = 2000) -> tuple[float, float]:
@@ -147,7 +159,7 @@ def _interval(who: NDArray[Any], errors: NDArray[np.float64], draws: int = 2000)
 
 def noise() -> dict[str, int]:
     """Boxes on noise without a vessel."""
-    rng = np.random.default_rng(HELD_OUT_SEED)
+    rng = np.random.default_rng(SEED)
     told = []
     for _ in range(NOISES):
         frame = np.clip(rng.normal(130, 6, (200, 200)), 0, 255).astype(np.uint8)

@@ -255,6 +255,12 @@ def _same(a: Any, b: Any) -> bool:
         if isinstance(x, np.ndarray):
             if not np.allclose(x, y, atol=1e-6, equal_nan=True):
                 return False
+        elif isinstance(x, tuple) and x and dataclasses.is_dataclass(x[0]):
+            if len(x) != len(y) or not all(_same(one, other) for one, other in zip(x, y, strict=True)):
+                return False
+        elif isinstance(x, float) and x != x:
+            if y == y:
+                return False
         elif isinstance(x, (int, float, str, tuple)) and x != y:
             return False
     return True

@@ -54,8 +54,12 @@ _BESIDE = 0.35
 #: Turn within 8 px that no vessel makes, degrees.
 _TURN = 50.0
 
-#: Mean residual that is too much; standard error of the depth in a box, and between marked points.
-_LEFT, _SPREAD, _SPREAD_MARKED = 0.1, 0.06, 0.04
+#: Mean residual and standard error of the depth that are too much in a box, and between marked points.
+_LEFT, _LEFT_MARKED = 0.04, 0.1
+_SPREAD, _SPREAD_MARKED = 0.06, 0.04
+
+#: The narrowest part may look wider than what absorbs there allows by so many px.
+_EXCESS = 0.5
 
 #: Least depth that is told: a box is a stenosis, so that less means another vessel; between points overlap hides less.
 _LEAST, _LEAST_MARKED = 0.5, 0.4
@@ -293,16 +297,17 @@ def _doubt(lumens: Lumens, dip: Dip, inside: Bools, beyond: Bools, marked: bool)
         return "the healthy vessel is seen on one side only"
     ends = sorted((float(np.median(before)), float(np.median(after))))
     off = np.abs(share[beyond] - 1)
-    least, spread = (_LEAST_MARKED, _SPREAD_MARKED) if marked else (_LEAST, _SPREAD)
+    least, spread, left = (_LEAST_MARKED, _SPREAD_MARKED, _LEFT_MARKED) if marked else (_LEAST, _SPREAD, _LEFT)
     checks = (
         (not marked and ends[1] > _APART * max(ends[0], 1e-9),
          "the vessel is much wider on one side: a fork, or another vessel"),
         (float(np.median(off)) > _UNEVEN or float((off > 0.35).mean()) > _OFF,
          "what absorbs beyond the narrowing is uneven: other vessels cross"),
         (float(lumens.beside[inside].mean()) > _BESIDE, "another vessel runs beside it"),
-        (dip.left > _LEFT, "what absorbs along it is no smooth narrowing"),
+        (dip.left > left, "what absorbs along it is no smooth narrowing"),
         (dip.spread > spread, "too little absorbs here to tell"),
         (dip.depth < least, f"no narrowing of {100 * least:.0f} % or more is seen on the vessel that was followed"),
+        (lumens.excess(dip) > _EXCESS, "the narrowest part looks wide: wires of a stent, or a vessel crosses there"),
         (dip.depth > _MOST, "nothing is left to measure: an occlusion, or the way is lost"),
         (not marked and _bent(lumens.points, dip.at), "the way turns sharply: a fork or a crossing"),
     )  # fmt: skip
