@@ -27,7 +27,7 @@ MEASURED = ("course.py", "profile.py", "lumen.py")
 
 LOOKS, PATIENTS, NOISES = ("high", "mixed", "low"), 100, 100
 
-#: Patients that nobody had looked at when the limits in ``lumen.py`` were chosen, on patients of ``val``. An earlier form
+#: Patients nobody had looked at when the limits in ``lumen.py`` were chosen, on patients of ``val``. An earlier form
 #: was measured once on those of HELD_OUT_SEED itself, where it was no better than the mean; so these are others.
 SEED = HELD_OUT_SEED + 1
 
