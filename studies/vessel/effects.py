@@ -10,16 +10,18 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+import fieldsight
 from fieldsight import studies
 from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import Detections, DetectionSample
 from fieldsight.detection.measure import detect_all
-from fieldsight.detection.train import fit_detector
+from fieldsight.detection.model import DetectorModel
+from fieldsight.detection.train import begin, fit_detector
 from fieldsight.metrics.detection import AveragePrecision, compare
 from fieldsight.metrics.froc import FROC
 from fieldsight.systems.vessel.config import PRESETS, VesselConfig
@@ -82,6 +84,12 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
                 key = {"frames": frames, "input": name, "seed": seed}
                 amounts[frames][name][str(seed)] = done.get(key, lambda c=config: trained_once(c))
     amounts[200] = {n: {str(s): found["yolov8"][n][str(s)] for s in seeds[:FEWER]} for n in ("raw", "ihs")}
+    starts: dict[str, dict[str, Any]] = {"raw": {}, "ihs": {}}
+    for seed in seeds[:FEWER]:
+        for name in starts:
+            config = config_of("yolov8", name, seed).replace(size="n", steps=STEPS // 2)
+            key = {"from": "edge", "input": name, "seed": seed}
+            starts[name][str(seed)] = done.get(key, lambda c=config: trained_once(c, known=True))
     families = {family: summary(values) for family, values in found.items()}
     return {
         "claim": "AP50 on held-out drawn patients of low contrast, of small detectors trained from nothing on 200 "
@@ -91,8 +99,9 @@ def run(seeds: Sequence[int] = SEEDS) -> dict[str, Any]:
         "families": families,
         "known patients": known,
         "amounts": {str(n): summary(amounts[n]) for n in sorted(amounts)},
+        "pretrained": (pretrained := summary(starts)),
         "views": (views := by_view(found["yolov8"])),
-        "reproduce": told(families["yolov8"], views, known),
+        "reproduce": told(families["yolov8"], views, known, pretrained),
     }
 
 
@@ -108,17 +117,23 @@ def config_of(family: str, name: str, seed: int, **data: Any) -> VesselConfig:
 # ---------------------------------------------------------------------------------------------- one training
 
 
-def trained_once(config: VesselConfig) -> dict[str, Any]:
-    """Boxes on the test frames, after a training."""
+def trained_once(config: VesselConfig, known: bool = False) -> dict[str, Any]:
+    """Boxes on the test frames, after a training; ``known`` starts from the detector of streets that ships."""
     start = time.perf_counter()
     learn, watch = learning(config.data.seed, config.data.train)
-    model = fitted(config, learn, watch)
+    model = fitted(config, learn, watch, cast(DetectorModel, fieldsight.load("edge")) if known else None)
     found = [list(_plain(d)) for d in detect_all(model, tests())]
     return {"minutes": round((time.perf_counter() - start) / 60, 2), "found": found}
 
 
-def fitted(config: VesselConfig, learn: Sequence[DetectionSample], watch: Sequence[DetectionSample]) -> VesselModel:
+def fitted(
+    config: VesselConfig,
+    learn: Sequence[DetectionSample],
+    watch: Sequence[DetectionSample],
+    start: DetectorModel | None = None,
+) -> VesselModel:
     model = VesselModel.create(config)
+    begin(model, start)
     fit_detector(model.detector, config, shown(learn, config), shown(watch, config, False))
     model.round_weights()
     return model
@@ -194,11 +209,13 @@ def by_view(values: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
     return out
 
 
-def told(inputs: dict[str, Any], views: dict[str, dict[str, float]], known: dict[str, Any]) -> dict[str, str]:
+def told(
+    inputs: dict[str, Any], views: dict[str, dict[str, float]], known: dict[str, Any], pretrained: dict[str, Any]
+) -> dict[str, str]:
     """Numbers for ``reproduce``, in its words."""
 
-    def points(name: str) -> str:
-        g = inputs[name]["minus_raw"]
+    def points(name: str, among: dict[str, Any] = inputs) -> str:
+        g = among[name]["minus_raw"]
         return f"{g['points']:+.1f} [{g['low']:+.1f}, {g['high']:+.1f}]"
 
     own = {v: 100 * (n["ihs"] - n["raw"]) for v, n in views.items() if len(v) > 3}
@@ -209,6 +226,7 @@ def told(inputs: dict[str, Any], views: dict[str, dict[str, float]], known: dict
     flattery = [100 * (v["other frames of known patients"] - v["other patients"]) for v in known.values()]
     return {
         "gain of fused over raw frames in AP50 [points]": points("ihs"),
+        "control: gain of fused over raw frames of a pretrained detector in AP50 [points]": points("ihs", pretrained),
         "views with a gain": f"{sum(v > 0 for v in own.values())} of {len(own)}, {min(own.values()):+.1f} to "
         f"{max(own.values()):+.1f} points",
         "AP50 of LCA less RCA [points]": f"raw {sides[0]:.1f}, fused {sides[1]:.1f}",

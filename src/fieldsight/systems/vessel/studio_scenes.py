@@ -22,7 +22,7 @@ SEED = 800_000
 
 #: Examples: words of the button; artery, view, contrast and number of the drawn patient.
 SCENES = (
-    ("Left artery, clear", ("LCA", "RAO", "high", 2)),
+    ("Left artery, clear", ("LCA", "RAO", "high", 9)),
     ("Left artery, faint", ("LCA", "LAO", "low", 1)),
     ("Right artery", ("RCA", "LAO", "mixed", 2)),
 )
