@@ -172,7 +172,8 @@ def test_a_prediction_says_view_filter_and_times(model: VesselModel, tmp_path) -
     told = found.document()
     assert told["view"].startswith(one.view)
     assert told["preproc"] == TINY.enhance.to_dict()
-    assert set(told["ms"]) == {"enhance", "network", "post"}
+    assert set(told["ms"]) == {"enhance", "network", "post", "lumen"}
+    assert len(found.lumens) == len(found.boxes) > 0
     assert all(v > 0 for v in told["ms"].values())
     assert {f.name for f in found.save(tmp_path, "one")} == {"one.png", "one.json"}
     plain = model.predict(one.image, conf=1e-4)
