@@ -10,7 +10,7 @@ BIN    := $(VENV)/bin
 SETUP  := $(PYTHON) scripts/setup_env.py --venv $(VENV) --torch $(TORCH)
 QUIET  := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: run test test-marked test-all setup setup-dev peers lint format types wheel-check study bench pictures tour clean
+.PHONY: run test test-marked test-all setup setup-dev peers lint format types wheel-check study bench pictures tour lock clean
 
 run: setup
 	@exec $(BIN)/fieldsight studio --port $(PORT)
@@ -61,6 +61,10 @@ pictures: setup-dev
 
 tour: setup
 	$(BIN)/fieldsight tour
+
+# newer libraries, as a commit of its own
+lock: setup-dev
+	$(BIN)/python scripts/lock.py
 
 clean:
 	rm -rf build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
