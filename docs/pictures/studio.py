@@ -53,6 +53,13 @@ def make(folder: Path) -> None:
         page.wait_for_timeout(8000)
         page.mouse.move(2, 2)
         _shoot(page, folder / "studio-stego.jpg", _end(page.locator("#stego-hide-result .fs-facts").first))
+        _open(page, f"{address}/vessel")
+        page.get_by_role("tab", name="Measure").click()
+        page.locator("button:visible", has_text="A narrowing, two points").first.click()
+        page.wait_for_selector("#vessel-measure-result .fs-facts", timeout=120_000)
+        page.wait_for_timeout(2000)
+        page.mouse.move(2, 2)
+        _shoot(page, folder / "studio-vessel.png", _end(page.locator("#vessel-measure-result .fs-facts").first))
         opened.close()
 
 

@@ -70,7 +70,8 @@ class Page:
         """Press the button; updates by the name of the right half's component."""
         left, right = self.tab.left, self.tab.right
         given = {left.inputs[n] if n in left.inputs else self.tab.field(n): v for n, v in values.items()}
-        plain = {f.component: f.plan.value for f in left.fields} | {left.model: left.model.value}
+        plain = {f.component: f.plan.value for f in left.fields}
+        plain |= {left.model: left.model.value} if left.model is not None else {}
         told = _run(self.context, self.tab, plain | given, "me", lambda *a, **k: None)
         names = {id(getattr(right, f.name)): f.name for f in dataclasses.fields(right)}
         return {names[id(c)]: u for c, u in told.items()}

@@ -336,6 +336,26 @@ def test_cracks_are_found_moved_by_a_threshold_corrected_by_hand_and_explained(t
     tab.sound()
 
 
+def test_a_narrowing_is_measured_between_two_presses(tab: Tab) -> None:
+    page = tab.open("/vessel")
+    tab.turn_to("Measure")
+    page.locator("button:visible", has_text="A narrowing, two points").first.click()
+    result = page.locator("#vessel-measure-result")
+    result.locator(".fs-facts").wait_for()
+    points = page.get_by_label("Points [px]").first
+    first = points.input_value()
+    frame = page.locator("#vessel-pick img").first
+    scale = frame.bounding_box()["width"] / 512
+    for x, y in ((112, 131), (80, 183)):
+        frame.click(position={"x": x * scale, "y": y * scale})
+        page.wait_for_timeout(1500)
+    assert points.input_value() != first
+    assert len(points.input_value().split(",")) == 4
+    page.wait_for_function("document.querySelector('#vessel-measure-run').disabled === false")
+    result.get_by_text("loss of diameter").first.wait_for()
+    tab.sound()
+
+
 def test_several_photos_have_a_list_of_those_to_look_at(tab: Tab, tmp_path: Path) -> None:
     from fieldsight.data.images import write_image
     from fieldsight.engine.seed import rng_for

@@ -20,7 +20,7 @@ from fieldsight import registry
 from fieldsight.config import options
 from fieldsight.errors import ConfigError, DataError
 from fieldsight.report.html import Report
-from fieldsight.studio import api, same
+from fieldsight.studio import api, pictures, same
 from fieldsight.studio.context import Call, PageContext
 from fieldsight.studio.fields import changes, hushed, plan_all
 from fieldsight.studio.pages import draw_page
@@ -436,7 +436,7 @@ def test_pictures_fit_their_room() -> None:
     for shape in ((16, 16), (300, 500), (2000, 3000)):
         fitted = view.fitted(np.zeros((*shape, 3), np.uint8))
         assert fitted is not None
-        assert view.ROOM[0] * 0.5 <= max(fitted.shape) <= view.ROOM[1]
+        assert pictures.LEAST * 0.5 <= max(fitted.shape) <= pictures.MOST
     assert view.smoothness(np.full((64, 64, 3), 7, np.uint8)) == 1
     assert view.smoothness(np.random.default_rng(0).integers(0, 99, (64, 64, 3), np.uint8)) == 0
     assert studio_look.blackwhite(np.array([[[0, 255, 128]]], np.uint8)) == pytest.approx(2 / 3)

@@ -9,7 +9,7 @@ Own pages (``System.page``) are written with the same helpers as the generated o
         tab.right.key.change(draw_more, [tab.right.key, tab.right.which], plot)
         context.card(tab)
 
-``draw_more`` finds what was shown by ``context.shelf.get(key).views[number].prediction``.
+``draw_more`` finds what was shown by ``context.found(key, number, SomePrediction)``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from fieldsight import registry, verbs
 from fieldsight.errors import ConfigError, FieldsightError
@@ -29,6 +29,8 @@ from fieldsight.studio.results import Shelf, Shown, View, clean, views_of
 
 if TYPE_CHECKING:
     from fieldsight.studio.tab import VerbTab
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -164,6 +166,23 @@ class PageContext:
         from fieldsight.studio.pages import draw_card
 
         draw_card(self, tab)
+
+    def found(self, key: str, number: Any, kind: type[T]) -> tuple[Shown, T] | None:
+        """What is on the shelf and the prediction that is looked at.
+
+        Args:
+            key: what ``tab.right.key`` holds.
+            number: what ``tab.right.which`` holds.
+            kind: class of the prediction.
+
+        Returns:
+            None where there is none of that kind, or no longer one.
+        """
+        shown = self.shelf.get(key)
+        if shown is None or not isinstance(number, int) or not 0 <= number < len(shown.views):
+            return None
+        one = shown.views[number].prediction
+        return (shown, one) if isinstance(one, kind) else None
 
     def perform(self, call: Call, who: str, report: Report | None = None) -> Shown:
         """Run a verb with progress and stop, and make what it gave visible.

@@ -339,10 +339,16 @@ def _call(context: PageContext, tab: VerbTab, values: Mapping[Any, Any]) -> Call
 
 def _by_label(text: str, tab: VerbTab) -> str:
     """A message with the page's labels where it names flags of the command line."""
-    labels = {"--" + f.plan.name.replace("_", "-"): f.plan.label.partition(" [")[0] for f in tab.left.fields}
+    labels = {"--" + f.plan.name.replace("_", "-"): _label(f) for f in tab.left.fields}
     if getattr(tab.left, "model", None) is not None:
         labels["--model"] = "Model"
     return re.sub(r"--[a-z][\w-]*", lambda found: f"'{labels[found[0]]}'" if found[0] in labels else found[0], text)
+
+
+def _label(field: Field) -> str:
+    """A field's label as it stands on the page, without unit or remark."""
+    shown = str(getattr(getattr(field, "component", None), "label", None) or field.plan.label)
+    return re.split(r" [\[(]", shown)[0]
 
 
 def _pick(context: PageContext, key: str, number: Any) -> list[Any]:

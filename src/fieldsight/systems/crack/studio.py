@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fieldsight.errors import FieldsightError
 from fieldsight.studio import render
 from fieldsight.studio.context import PageContext
+from fieldsight.studio.pictures import before_after
 from fieldsight.systems.crack import studio_view as view
 from fieldsight.systems.crack.results import CrackMap
 from fieldsight.systems.crack.studio_again import ByHand, again, corrected, rescaled, scale_of, without_hand
@@ -141,10 +142,7 @@ def _draw_cracks(made: dict[str, Any]) -> None:
 
     made["look"] = gr.Radio(list(view.LOOKS), value="Cracks", show_label=False, container=False, elem_id="crack-look")
     made["over"] = _html(render.soft(view.LOOKS["Cracks"]))
-    made["slider"] = gr.ImageSlider(
-        show_label=False, interactive=False, type="numpy", format="png", max_height=640, slider_position=30,
-        buttons=["fullscreen"], elem_id="crack-slider", elem_classes="fs-picture-out",
-    )  # fmt: skip
+    made["slider"] = before_after("crack-slider", position=30)
     made["threshold"] = gr.Slider(
         view.LOW, view.HIGH, value=0.5, step=0.01, label="Threshold", elem_id="crack-threshold",
         info="How sure the experts must be. Lower finds more cracks and invents more; all below follows at once.",
@@ -244,10 +242,11 @@ def _connect(desk: Desk, tab: Any, seen: _Seen) -> None:
     for changed in (key.change, which.input):
         changed(opened, [key, which], [*own, *more], **_LIVE, **WORK)
     asked = [key, which, seen.threshold, seen.look, length]
-    for event in (seen.threshold.input, length.input):
-        event(moved, asked, own, trigger_mode="always_last", **_LIVE, **WORK).then(
-            written, [key, which], seen.files, **_LIVE, **WORK
-        )
+    # one event for both: of two at once the older answer could come last
+    either = [seen.threshold.input, length.input]
+    gr.on(either, moved, asked, own, trigger_mode="always_last", **_LIVE, **WORK).then(
+        written, [key, which], seen.files, **_LIVE, **WORK
+    )
     tab.field("scale").change(
         scaled, [key, which, tab.field("scale"), seen.ran, seen.look], own, trigger_mode="always_last", **_LIVE, **WORK
     ).then(lambda name, number: written(name, number, True), [key, which], seen.files, **_LIVE, **WORK)

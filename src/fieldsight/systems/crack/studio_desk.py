@@ -33,11 +33,7 @@ class Desk:
 
     def found(self, key: str, number: Any) -> tuple[Shown, CrackMap] | None:
         """What is on the shelf and the result that is looked at; None where there is none."""
-        shown = self.context.shelf.get(key)
-        if shown is None or not isinstance(number, int) or not 0 <= number < len(shown.views):
-            return None
-        found = shown.views[number].prediction
-        return (shown, found) if isinstance(found, CrackMap) else None
+        return self.context.found(key, number, CrackMap)
 
     def change(self, key: str, numbers: Sequence[int], way: Callable[[CrackMap], CrackMap]) -> None:
         """Put changed results in the place of the old ones; their files follow with :meth:`write`.

@@ -229,10 +229,11 @@ def _connect(desk: Desk, tab: Any, seen: _Seen) -> None:
     told = key.change(opened, [key, which], [*own, *more, seen.conf, seen.classes, seen.listed], **LOOK)
     told.then(None, None, None, js=_DOWN, api_visibility="private")
     which.input(turned_to, [key, which], [*own, *more], **LOOK)
-    for event in (seen.conf.input, seen.classes.input):
-        event(moved, [*asked, seen.frame], own, trigger_mode="always_last", **LOOK).then(
-            written, [key, which], [seen.files, seen.film, tab.right.lines], **LOOK
-        )
+    # one event for both, so that one call at a time is under way: two at once, the older answer could come last
+    either = [seen.conf.input, seen.classes.input]
+    gr.on(either, moved, [*asked, seen.frame], own, trigger_mode="always_last", **LOOK).then(
+        written, [key, which], [seen.files, seen.film, tab.right.lines], **LOOK
+    )
     seen.frame.input(scrubbed, [key, which, seen.frame], seen.picture, trigger_mode="always_last", **LOOK)
     seen.film.click(filmed, [key, which], [seen.files, seen.film], api_visibility="private", **WORK)
 

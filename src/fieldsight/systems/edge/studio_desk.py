@@ -32,11 +32,7 @@ class Desk:
 
     def found(self, key: str, number: Any) -> tuple[Shown, Sifted] | None:
         """What is on the shelf and the result that is looked at; None where there is none."""
-        shown = self.context.shelf.get(key)
-        if shown is None or not isinstance(number, int) or not 0 <= number < len(shown.views):
-            return None
-        one = shown.views[number].prediction
-        return (shown, one) if isinstance(one, Sifted) else None
+        return self.context.found(key, number, Sifted)
 
     def all(self, key: str) -> list[tuple[str, Sifted]]:
         """The good results with the number and name by which the page's list calls them."""

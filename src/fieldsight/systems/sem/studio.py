@@ -242,11 +242,8 @@ def _named(error: Exception, paths: Sequence[Any]) -> str:
 def _interval(context: PageContext, key: str, number: Any) -> SemInterval | None:
     from fieldsight.systems.sem.predict import SemInterval
 
-    shown = context.shelf.get(key)
-    if shown is None or not isinstance(number, int) or not 0 <= number < len(shown.views):
-        return None
-    found = shown.views[number].prediction
-    return found if isinstance(found, SemInterval) else None
+    found = context.found(key, number, SemInterval)
+    return found[1] if found is not None else None
 
 
 def _shown(found: SemInterval, layer: str, axis: str, at: int) -> tuple[Any, str, str]:

@@ -9,6 +9,7 @@ from fieldsight.data.images import to_uint8
 from fieldsight.errors import DataError, FieldsightError
 from fieldsight.studio import render
 from fieldsight.studio.context import PageContext
+from fieldsight.studio.pictures import before_after
 from fieldsight.systems.stego import studio_look
 from fieldsight.systems.stego import studio_view as view
 from fieldsight.systems.stego.studio_scenes import demo, examples, gallery_picture
@@ -111,10 +112,7 @@ def _draw_seen() -> _Seen:
     told = html()
     with gr.Column(visible=False) as all_:
         html(_soft("Left of the line the cover, right of it the picture that carries the secret. Move the line."))
-        slider = gr.ImageSlider(
-            show_label=False, interactive=False, type="numpy", format="png", max_height=560, buttons=["fullscreen"],
-            elem_id="stego-slider", elem_classes="fs-picture-out",
-        )  # fmt: skip
+        slider = before_after("stego-slider", height=560)
         with gr.Row():
             (_, gap), (over, secret) = image("Their difference, 10 times as strong"), image(view.over_secret(False))
         facts = html()
@@ -145,7 +143,7 @@ def _connect(context: PageContext, tab: Any, seen: _Seen) -> None:
     own = [tab.right.key, tab.right.which, tab.field("key"), tab.field("key_file")]
 
     def opened(key: str, number: Any, phrase: str, file: Any) -> list[Any]:
-        found = _found(context, key, number, Stego)
+        found = context.found(key, number, Stego)
         if found is None:
             return ["", gr.update(visible=False), None, None, None, "", "", None]
         shown, hidden = found
@@ -164,7 +162,7 @@ def _connect(context: PageContext, tab: Any, seen: _Seen) -> None:
 
     def attacked(kept: Any, phrase: str, file: Any, way: str, strength: float) -> list[Any]:
         key, number, before = kept or ("", None, view.Back(None, False))
-        found = _found(context, key, number, Stego)
+        found = context.found(key, number, Stego)
         if found is None:
             return ["", None, None]
         name, words = view.attack_of(way, strength)
@@ -237,7 +235,7 @@ def _reveal(context: PageContext) -> None:
         facts = gr.HTML("", elem_classes="fs-html")
 
     def opened(key: str, number: Any) -> list[Any]:
-        found = _found(context, key, number, Revealed)
+        found = context.found(key, number, Revealed)
         if found is None:
             return ["", gr.update(value=None, visible=False), ""]
         shown, secret = found
@@ -246,15 +244,6 @@ def _reveal(context: PageContext) -> None:
         return [words, gr.update(value=picture, visible=picture is not None), below]
 
     tab.right.key.change(opened, [tab.right.key, tab.right.which], [told, tab.right.picture, facts], **_LIVE)
-
-
-def _found(context: PageContext, key: str, number: Any, kind: type[Any]) -> tuple[Any, Any] | None:
-    """What is on the shelf and the prediction that is looked at; None where there is none of that kind."""
-    shown = context.shelf.get(key)
-    if shown is None or not isinstance(number, int) or not 0 <= number < len(shown.views):
-        return None
-    found = shown.views[number].prediction
-    return (shown, found) if isinstance(found, kind) else None
 
 
 def _back(context: PageContext, hidden: Any, colour: Any, phrase: str, file: Any, like: Any = None) -> view.Back:

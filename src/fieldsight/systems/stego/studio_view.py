@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fieldsight.data.images import read_image, resize, to_uint8
 from fieldsight.errors import DataError
-from fieldsight.studio import render
+from fieldsight.studio import pictures, render
 from fieldsight.systems.stego import secret as secrets
 from fieldsight.systems.stego.carrier import Carrier
 from fieldsight.systems.stego.channel import SMALLEST as SMALLEST_MARK
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8]
 
-#: Pixels of the longer side of a shown picture: at least the first, enlarged by whole pixels, at most the second.
-ROOM = (320, 1000)
 
 #: Share of smooth blocks of a cover from which on it is worth a word, and grey levels that such a block spans at most.
 SMOOTH, SPAN = 0.25, 4
@@ -185,11 +183,8 @@ def button(shown: Shown, view: View, words: str) -> str:
 
 
 def fitted(picture: Picture | None) -> Picture | None:
-    """A picture for the page: small ones enlarged by whole pixels, large ones shrunk; None stays."""
-    if picture is None:
-        return None
-    times = max(1, ROOM[0] // max(picture.shape[:2]))
-    return np.ascontiguousarray(resize(picture.repeat(times, axis=0).repeat(times, axis=1), ROOM[1]))
+    """A picture for the page, see :func:`~fieldsight.studio.pictures.fitted`; None stays."""
+    return None if picture is None else pictures.fitted(picture)
 
 
 # -------------------------------------------------------------------------------------------------- what comes back
@@ -329,7 +324,7 @@ def revealed(found: Revealed) -> tuple[str, Picture | None, str]:
     text = _text_in(found.payload)
     picture = fitted(found.picture) if text is None else None
     if text is None and found.files:
-        inside = picture_in(found.files[0], ROOM[1])
+        inside = picture_in(found.files[0], pictures.MOST)
         picture = picture if inside is None else fitted(inside)
     below = "" if text is None else f'<div class="fs-code"><pre>{escape(text)}</pre></div>'
     return render.message(words, "info"), picture, below + render.facts(rows)

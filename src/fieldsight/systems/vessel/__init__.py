@@ -69,6 +69,7 @@ SPEC = System(
             "how narrow a stenosis is, between two points or in a box",
             needs="inputs",
             model=False,
+            page=True,
         ),
         Verb(
             "make-data",
@@ -133,6 +134,7 @@ SPEC = System(
         ),
     ),
     traits=frozenset({"learns", "exports"}),
+    page=f"{_HERE}.studio:page",
     demo=f"{_HERE}.studio_scenes:demo",
     examples=f"{_HERE}.studio_scenes:examples",
     notice="No medical device: for research and teaching only, never for a decision about a person.",

@@ -55,6 +55,7 @@ class Enhanced(Prediction):
         visible: ``(H, W)`` float32 vesselness as it is shown and fused.
         fused: ``(H, W, 3)`` uint8.
         maps: write the three maps as TIFF too.
+        options: filter and fusion.
         facts: what else is worth telling.
         files: where it was written, if it was.
     """
@@ -64,6 +65,7 @@ class Enhanced(Prediction):
     visible: NDArray[np.float32]
     fused: Picture
     maps: bool = False
+    options: FrameOptions = field(default_factory=FrameOptions)
     facts: Mapping[str, Any] = field(default_factory=dict)
     files: tuple[Path, ...] = ()
 
@@ -219,7 +221,12 @@ def fuse_one(source: Any, options: FuseOptions) -> Enhanced:
     value = _given(options.vesselness, frame)
     empty = np.zeros((0, 0), np.float32)
     return Enhanced(
-        frame, Vesselness(value, empty, empty), value, mixed(frame, value, options), facts={"frame": number}
+        frame,
+        Vesselness(value, empty, empty),
+        value,
+        mixed(frame, value, options),
+        options=options,
+        facts={"frame": number},
     )
 
 
@@ -246,7 +253,8 @@ def _enhanced(frame: Frame, options: FrameOptions, facts: Mapping[str, Any]) -> 
     picture = fused(frame, options, options.threads) if options.mode in ("clahe", "unsharp") else None
     if visible.max(initial=0.0) <= FAINT:
         progress.note("nothing here looks like a vessel: vesselness is left as faint as it is")
-    return Enhanced(frame, found, visible, mixed(frame, visible, options) if picture is None else picture, maps, facts)
+    picture = mixed(frame, visible, options) if picture is None else picture
+    return Enhanced(frame, found, visible, picture, maps, options, facts)
 
 
 def _measured(frame: Frame, options: FrameOptions, maps: bool) -> Vesselness:

@@ -48,6 +48,18 @@ class Measured(Prediction):
         """Percent, grade, diameters, and the reason where there is no number."""
         return {**self.lumen.to_dict(), **self.facts}
 
+    def shown(self) -> tuple[Mapping[str, Any], Sequence[Table]]:
+        """The number in words, lengths with their unit, or why there is none."""
+        told = self.lumen.to_dict()
+        lengths = {"narrowest": "minimal", "healthy": "reference", "length": "length"}
+        facts: dict[str, Any] = {"loss of diameter": self.lumen.words or self.lumen.grade}
+        if self.lumen.measured:
+            facts |= {"error of the fit": f"{told['error']:g} points", "grade": self.lumen.grade}
+            facts |= {word: f"{told[name]:g} {told['unit']}" for word, name in lengths.items()}
+        facts |= {"reason": self.lumen.note} if self.lumen.note else {}
+        notes = {"notes": "; ".join(self.facts["notes"])} if self.facts.get("notes") else {}
+        return {**facts, **{k: v for k, v in self.facts.items() if k != "notes"}, **notes}, ()
+
     def profile(self) -> Table:
         """Diameter along the vessel; empty where nothing was measured."""
         own = self.lumen

@@ -27,14 +27,24 @@ SCENES = (
     ("Right artery", ("RCA", "LAO", "mixed", 2)),
 )
 
-#: Frames of the run among the examples.
-RUN = 8
+#: A drawn patient with a stenosis, as in :data:`SCENES`, and two points on its vessel, px.
+NARROWED = ("A narrowing, two points", ("RCA", "LAO", "high", 2), (112.0, 131.0, 80.0, 183.0))
+
+#: Frames of the run among the examples, and two points on a narrowed side branch of it, px.
+RUN, RUN_MARKS = 8, (272.0, 169.0, 320.0, 195.0)
 
 
 def examples() -> Sequence[Example]:
     """Drawn frames, a drawn run as a DICOM file, and for the filter alone scikit-image's retina where it is here."""
-    found = [Example(words, "drawn", partial(_write, *drawn)) for words, drawn in SCENES]
+    found = [
+        Example(words, "drawn", partial(_write, *drawn), verbs=("predict", "enhance", "fuse"))
+        for words, drawn in SCENES
+    ]
+    words, drawn, marks = NARROWED
+    found.append(Example(words, "drawn", partial(_write, *drawn), options={"between": marks}, verbs=("measure",)))
     found.append(Example("A run, DICOM", "drawn", _write_run, options={"track": True}, verbs=("predict",)))
+    run = {"between": RUN_MARKS}
+    found.append(Example("A narrowing in a run, DICOM", "drawn", _write_run, options=run, verbs=("measure",)))
     retina = assets.locate("scikit-image-retina")
     if retina is not None:
         copy = partial(_copy, retina / "retina.jpg")
@@ -68,7 +78,9 @@ def _write_run(folder: Path) -> Path:
     patient = Patient.draw("test", number, SEED, look, artery)
     shots = list(sequence(patient, view, RUN, start=patient.flow.full))
     frames = np.stack([one.image for one in shots])
-    return write_xa(folder / "run.dcm", frames, 15.0, shots[0].primary, shots[0].secondary, artery=artery)
+    return write_xa(
+        folder / "run.dcm", frames, 15.0, shots[0].primary, shots[0].secondary, artery=artery, overwrite=True
+    )
 
 
 def _copy(source: Path, folder: Path) -> Path:
