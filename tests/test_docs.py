@@ -92,3 +92,7 @@ def test_the_readme_lists_every_system() -> None:
     for id in registry.SYSTEMS:
         assert f"[`{id}`](src/fieldsight/systems/{id}/README.md)" in text
         assert "ready" in next(line for line in text.splitlines() if f"[`{id}`]" in line)
+    words = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
+    count = len(registry.SYSTEMS)
+    assert f"{(*words, 'thirteen')[count - 1].capitalize()} of fourteen systems are here" in text or count == 14
+    assert text.count("| planned |") == 14 - count

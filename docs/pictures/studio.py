@@ -26,7 +26,7 @@ def make(folder: Path) -> None:
         opened = playwright.chromium.launch(executable_path=browser, args=flags)
         page = opened.new_page(viewport={"width": WIDTH, "height": 900})
         _open(page, address)
-        _shoot(page, folder / "studio-home.png", _end(page.locator(".fs-cards")) + 16)
+        _shoot(page, folder / "studio-home.jpg", _end(page.locator(".fs-cards")) + 16)
         _open(page, f"{address}/sem")
         page.get_by_role("button", name="Memory cells").first.click()
         page.wait_for_selector("#sem-predict-result .fs-facts", timeout=120_000)
@@ -59,7 +59,7 @@ def make(folder: Path) -> None:
         page.wait_for_selector("#vessel-measure-result .fs-facts", timeout=120_000)
         page.wait_for_timeout(2000)
         page.mouse.move(2, 2)
-        _shoot(page, folder / "studio-vessel.png", _end(page.locator("#vessel-measure-result .fs-facts").first))
+        _shoot(page, folder / "studio-vessel.jpg", _end(page.locator("#vessel-measure-result .fs-facts").first))
         opened.close()
 
 

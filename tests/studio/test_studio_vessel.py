@@ -130,13 +130,16 @@ def model_options() -> Any:
     return PredictOptions()
 
 
-def test_boxes_are_drawn_right_of_the_line(model: VesselModel) -> None:
-    frame = np.full((200, 300, 3), 120, np.uint8)
+@pytest.mark.parametrize("times", [1, 3, 8])
+def test_boxes_are_drawn_right_of_the_line(model: VesselModel, times: int) -> None:
+    frame = np.full((200 * times, 300 * times, 3), 120, np.uint8)
     one = Stenoses(
-        frame, np.array([[50, 60, 120, 110]], np.float32), np.array([0.9], np.float32), np.zeros(1, np.int64),
+        frame, times * np.array([[50, 60, 120, 110]], np.float32), np.array([0.9], np.float32), np.zeros(1, np.int64),
         ("stenosis",),
     )  # fmt: skip
     left, right = view.found_pair(one, "Stenoses", model.config.enhance, model.config.input)
+    assert left.shape == right.shape
+    assert left.shape[1] <= 1000
     changed = (left != right).any(-1)
     assert changed.any()
     assert not changed[: int(left.shape[0] * 0.15)].any()

@@ -54,7 +54,7 @@ class Measured(Prediction):
         lengths = {"narrowest": "minimal", "healthy": "reference", "length": "length"}
         facts: dict[str, Any] = {"loss of diameter": self.lumen.words or self.lumen.grade}
         if self.lumen.measured:
-            facts |= {"error of the fit": f"{told['error']:g} points", "grade": self.lumen.grade}
+            facts |= {"error of the fit": f"{told['error']:.1f} points", "grade": self.lumen.grade}
             facts |= {word: f"{told[name]:g} {told['unit']}" for word, name in lengths.items()}
         facts |= {"reason": self.lumen.note} if self.lumen.note else {}
         notes = {"notes": "; ".join(self.facts["notes"])} if self.facts.get("notes") else {}

@@ -129,6 +129,9 @@ def demo(section: Section) -> None:
     section.text("Input: angiograms of patients who do not exist, drawn by us.")
     for words, drawn in SCENES[:2]:
         section.picture(stages(model, scene(*drawn)), f"{words}: frame, vesselness, what the detector sees, boxes")
+    _, drawn, marks = NARROWED
+    measured = fieldsight.call("vessel", "measure", scene(*drawn).image, between=marks)
+    section.picture(measured.draw(), "A narrowing measured between two points, and the diameter along the vessel")
     root = assets.locate("scikit-image-retina")
     if root is not None:
         shown = fieldsight.call("vessel", "enhance", root / "retina.jpg", channel="green")

@@ -55,9 +55,9 @@ def found_pair(found: Stenoses, look: str, settings: Enhance, side: int) -> Pair
         side: pixels a side of what the model sees.
     """
     if look == "Stenoses":
-        right = fitted(found.draw(max(found.picture.shape[:2])))  # a small frame is drawn enlarged
-        size = (right.shape[1], right.shape[0])
-        return np.asarray(cv2.resize(found.picture, size, interpolation=cv2.INTER_NEAREST), np.uint8), right
+        right, left = fitted(found.draw(MOST)), resize(found.picture, MOST)
+        size = (right.shape[1], right.shape[0])  # a small frame is drawn enlarged
+        return np.asarray(cv2.resize(left, size, interpolation=cv2.INTER_NEAREST), np.uint8), right
     frame, _ = squared(np.ascontiguousarray(found.picture[..., 0]), side)
     return fitted(fusing.grey(frame)), fitted(fused(frame, settings, _FILTER_THREADS))
 
