@@ -37,6 +37,8 @@ PAPER = 37.1
 RATIO, GAP = 8.0, 1e-4
 #: Grey levels of the sum of eigenvalues below which rounding decides whether Frangi's measure is 0: it jumps there.
 SADDLE = 2e-3
+#: Standard deviations of plain noise, grey levels.
+NOISES = (4, 8)
 PATIENTS, VIEWS = 6, ("zero", "LAO", "RAO")
 
 Picture = np.ndarray[Any, Any]
@@ -48,7 +50,7 @@ SOFT = round((1 + 2 / 3) ** 0.5, 2)
 
 def main() -> list[dict[str, Any]]:
     frame = render(Patient.draw("val", 0), "LAO", side=SIDE).image
-    return [*one_thread(frame), *two_threads(frame), *same_numbers(frame), *separability()]
+    return [*one_thread(frame), *two_threads(frame), *same_numbers(frame), *noise(), *separability()]
 
 
 # ---------------------------------------------------------------------------------------------------- speed
@@ -182,6 +184,22 @@ def same_numbers(frame: Picture) -> list[dict[str, Any]]:
         row("largest vesselness of the frame, skimage.filters.frangi", float(theirs.max()), "of 1", peer=reference,
             peer_value=float(wanted.max())),
     ]  # fmt: skip
+
+
+# ------------------------------------------------------------------------------------------------ plain noise
+
+
+def noise() -> list[dict[str, Any]]:
+    """Pixels that look like a vessel where there is none: vesselness above what is scaled up."""
+    rows = []
+    for deviation in NOISES:
+        levels = np.random.default_rng(0).normal(128, deviation, (SIDE, SIDE)).clip(0, 255)
+        frame = np.rint(levels).astype(np.uint8)
+        for words, sigmas in (("", SIGMAS), (f", without {SIGMAS[0]:g} px", SIGMAS[1:])):
+            share = float((fast.vesselness(frame, sigmas, detail=False).value > filters.FAINT).mean())
+            title = f"share of plain noise of {deviation} grey levels that looks like a vessel{words}"
+            rows.append(row(title, 100 * share, "%"))
+    return rows
 
 
 # ------------------------------------------------------------------------------------------------ separability

@@ -112,11 +112,11 @@ def context(tmp_path_factory: pytest.TempPathFactory, model: VesselModel) -> Any
 
 def test_a_frame_and_what_was_found_lie_under_one_line(finding: Page, sent: Path, model: VesselModel) -> None:
     key = finding.press(image=finding.upload(sent, "frame.png"))["key"]
-    box, (left, right), words, picture = finding.happens["opened"](key, 0, "Stenoses", "standin")
+    box, (left, right), words, picture = finding.happens["opened"](key, 0, "Stenoses")
     assert (box["visible"], picture["visible"]) == (True, False)
     assert left.shape == right.shape
     assert "what was found" in words
-    _, (left, right), _, _ = finding.happens["opened"](key, 0, "What the detector sees", "standin")
+    _, (left, right), _, _ = finding.happens["opened"](key, 0, "What the detector sees")
     batch, _ = model.preprocess(model.read(sent / "frame.png", model_options()), model_options())
     plain = np.rint(batch["image"].numpy()[0, 0] * 255).astype(np.uint8)
     assert (view.fitted(np.repeat(plain[..., None], 3, -1)) == left).all()
@@ -131,13 +131,13 @@ def model_options() -> Any:
 
 
 @pytest.mark.parametrize("times", [1, 3, 8])
-def test_boxes_are_drawn_right_of_the_line(model: VesselModel, times: int) -> None:
+def test_boxes_are_drawn_right_of_the_line(times: int) -> None:
     frame = np.full((200 * times, 300 * times, 3), 120, np.uint8)
     one = Stenoses(
         frame, times * np.array([[50, 60, 120, 110]], np.float32), np.array([0.9], np.float32), np.zeros(1, np.int64),
         ("stenosis",),
     )  # fmt: skip
-    left, right = view.found_pair(one, "Stenoses", model.config.enhance, model.config.input)
+    left, right = view.found_pair(one, "Stenoses")
     assert left.shape == right.shape
     assert left.shape[1] <= 1000
     changed = (left != right).any(-1)
@@ -147,13 +147,13 @@ def test_boxes_are_drawn_right_of_the_line(model: VesselModel, times: int) -> No
 
 def test_a_run_has_one_drawing(finding: Page, sent: Path) -> None:
     key = finding.press(image=finding.upload(sent, "run.dcm"))["key"]
-    box, pair, words, picture = finding.happens["opened"](key, 0, "Stenoses", "standin")
+    box, pair, words, picture = finding.happens["opened"](key, 0, "Stenoses")
     assert (box["visible"], pair, words, picture["visible"]) == (False, None, "", True)
     assert Path(picture["value"]).is_file()
 
 
 def test_results_that_are_gone_leave_nothing(finding: Page, enhancing: Page) -> None:
-    assert finding.happens["opened"]("no such key", 0, "Stenoses", "")[3]["visible"] is False
+    assert finding.happens["opened"]("no such key", 0, "Stenoses")[3]["visible"] is False
     assert enhancing.happens["opened"]("no such key", 0, "Fused", 0)[0]["visible"] is False
 
 
@@ -203,8 +203,8 @@ def test_modes_and_large_frames_have_pairs_too(mode: Any) -> None:
 
 def test_two_presses_make_a_measurement(measuring: Page, sent: Path) -> None:
     happens, (path,) = measuring.happens, measuring.upload(sent, "frame.png")
-    kept, box, drawn, which, note = happens["looked"](path, "", "")
-    picture, factor = kept
+    kept, box, drawn, which, note = happens["looked"](path, "", "", None)
+    *_, picture, factor, _, _ = kept
     assert (box["visible"], which["visible"], note["visible"]) == (True, False, False)
     assert (drawn == picture).all()
     text = ""
@@ -212,7 +212,9 @@ def test_two_presses_make_a_measurement(measuring: Page, sent: Path) -> None:
     for x, y in (marks[:2], marks[2:]):
         place = [round((v - 0.5) * factor) for v in (x, y)]
         text = happens["pressed"](kept, text, SimpleNamespace(index=place))
-        assert (happens["redrawn"](kept, text) != picture).any()
+        again, _, drawn, _, _ = happens["looked"](path, "", text, kept)
+        assert again is kept  # the file is not read again for a mark
+        assert (drawn != picture).any()
     assert view.marks_of(text) == pytest.approx(marks, abs=1.0)
     told = measuring.press(image=path, between=text)
     found = measuring.shown(told["key"]).views[0].prediction
@@ -227,13 +229,13 @@ def test_two_presses_make_a_measurement(measuring: Page, sent: Path) -> None:
 def test_a_run_offers_its_frames(measuring: Page, sent: Path) -> None:
     (path,) = measuring.upload(sent, "run.dcm")
     looked = measuring.happens["looked"]
-    _, _, first, which, _ = looked(path, "", "")
+    first_kept, _, first, which, _ = looked(path, "", "", None)
     assert (which["visible"], which["maximum"]) == (True, studio_scenes.RUN - 1)
-    _, _, other, which, _ = looked(path, "6", "")
+    _, _, other, which, _ = looked(path, "6", "", first_kept)
     assert which["value"] == 6
     assert (first != other).any()
     for wrong, words in (("99", "99"), ("many", "no number")):
-        *_, note = looked(path, wrong, "")
+        *_, note = looked(path, wrong, "", None)
         assert words in note["value"]
 
 
@@ -266,14 +268,14 @@ def test_any_text_is_marks_or_none(text: Any) -> None:
 def test_hostile_uploads_get_a_sentence(finding: Page, measuring: Page, sent: Path, name: str) -> None:
     standin.refused(finding, sent, name, "")
     (path,) = measuring.upload(sent, name)
-    kept, box, picture, _, note = measuring.happens["looked"](path, "", "")
+    kept, box, picture, _, note = measuring.happens["looked"](path, "", "", None)
     assert (kept, box["visible"], picture) == (None, False, None)
     assert name in note["value"]
     assert str(measuring.context.scratch) not in note["value"]
 
 
 def test_what_was_not_uploaded_is_not_looked_at(measuring: Page, sent: Path) -> None:
-    *_, note = measuring.happens["looked"](str(sent / "frame.png"), "", "")
+    *_, note = measuring.happens["looked"](str(sent / "frame.png"), "", "", None)
     assert "is no uploaded file" in note["value"]
     assert measuring.happens["pressed"](None, "1, 2", SimpleNamespace(index=[1, 1])) == "1, 2"
 

@@ -99,7 +99,7 @@ def test_a_folder_without_boxes_or_splits_is_refused(frames: list[DetectionSampl
     assert [len(x) for x in (splits.train, splits.val, splits.test)] == [8, 3, 4]
     assert splits.classes == classes
     write_detection([s for s in frames if s.split != "test"], classes, tmp_path / "short", "yolo")
-    with pytest.raises(DataError, match="no photos of the split test"):
+    with pytest.raises(DataError, match="no pictures of the split test"):
         data.load_splits(TINY, tmp_path / "short")
 
 

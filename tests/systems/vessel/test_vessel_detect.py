@@ -171,7 +171,7 @@ def test_a_prediction_says_view_filter_and_times(model: VesselModel, tmp_path) -
     found = model.predict(file, conf=1e-4)
     told = found.document()
     assert told["view"].startswith(one.view)
-    assert told["preproc"] == TINY.enhance.to_dict()
+    assert told["preproc"] == {**TINY.enhance.to_dict(), "input": TINY.input}
     assert set(told["ms"]) == {"enhance", "network", "post", "lumen"}
     assert len(found.lumens) == len(found.boxes) > 0
     assert all(v > 0 for v in told["ms"].values())

@@ -316,3 +316,50 @@ def test_what_is_recorded_can_be_shown() -> None:
     endings = tuple(f"study {name}" for name in found)
     filled = {row.name for table in tables for row in table.rows if endings and row.note.endswith(endings)}
     assert filled == told
+
+
+def test_the_page_says_what_the_records_say() -> None:
+    """Numbers in sentences; those in tables are written by ``scripts/render_docs.py``."""
+    root = Path(__file__).parents[3]
+    said = " ".join((root / "src/fieldsight/systems/vessel/README.md").read_text(encoding="utf-8").split())
+    effects, lumens = studies.read("vessel", "effects"), studies.read("vessel", "lumens")
+    assert effects is not None
+    assert lumens is not None
+
+    def points(gap: dict[str, float]) -> str:
+        return f"{gap['points']:+.1f}"
+
+    eight, ten, start = effects["families"]["yolov8"], effects["families"]["yolov10"], effects["pretrained"]
+    clahe, wrong = eight["ihs"]["minus_clahe"], eight["ihs, wrong polarity"]["minus_ihs"]
+    gain = start["ihs"]["minus_raw"]
+    views = effects["reproduce"]["views with a gain"].split(",")[0]
+    assert f"(YOLOv8 {points(eight['ihs']['minus_raw'])} points, YOLOv10 {points(ten['ihs']['minus_raw'])})" in said
+    assert f"in {views} views" in said
+    assert [min(eight[name]["ap50"].values()) < 0.01 for name in ("raw", "ihs", "blend")] == [True, False, False]
+    assert sum(v < 0.01 for v in eight["raw"]["ap50"].values()) == 1
+    assert f"by {clahe['points']:.1f} points, interval {clahe['low']:+.1f} to {clahe['high']:+.1f}" in said
+    reached = [f"{100 * start[name]['mean_ap50']:.1f}" for name in ("raw", "ihs")]
+    assert f"raw frames reach {reached[0]} and fused {reached[1]}" in said
+    assert f"({points(gain)} points, {gain['low']:+.1f} to {gain['high']:+.1f})" in said
+    assert (
+        f"loses {-wrong['points']:.1f} points against the right one ({wrong['low']:+.1f} to {wrong['high']:+.1f})"
+        in said
+    )
+    flattery = [
+        round(100 * (v["other frames of known patients"] - v["other patients"]))
+        for v in effects["known patients"].values()
+    ]
+    assert sorted(flattery) == [-1, 11, 11]  # "two of three trainings, by 11 points; in one it does not"
+    assert effects["reproduce"]["AP50 of LCA less RCA [points]"].count("-") == 2  # the left artery is the harder one
+    told = lumens["controls"]
+    assert (told["noise"]["boxes"], told["noise"]["measured"]) == (100, 0)
+    boxes = [v for name, v in told["below 50 %"].items() if name.endswith("box")]
+    assert {(v["narrowings"], v["said 50 or more"]) for v in boxes} == {(294, 0)}
+    assert (
+        f"A box takes about {lumens['ms']['box'] / 1000:.2f} s, two points {lumens['ms']['two points'] / 1000:.2f} s"
+        in said
+    )
+    (card,) = (root / "src/fieldsight/systems/vessel/weights").glob("base/card.json")
+    metrics = json.loads(card.read_text(encoding="utf-8"))["metrics"]
+    found = [metrics[f"sensitivity_{kind}"] for kind in ("main", "branch")]
+    assert found == pytest.approx([0.9, 0.5], abs=0.05)  # "nine of ten ... and half of those on side branches"

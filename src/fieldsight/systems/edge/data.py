@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from fieldsight.data.detection.checks import check_photos
 from fieldsight.data.detection.folders import read_detection, write_detection
 from fieldsight.data.detection.kept import keep
 from fieldsight.data.detection.sample import DetectionSample, Truth
+from fieldsight.data.detection.splits import Splits
 from fieldsight.errors import DataError
 from fieldsight.systems.edge import world
 from fieldsight.systems.edge.config import Data, EdgeConfig
@@ -26,18 +27,6 @@ MIXTURE = {"arena": 0.3, "street": 0.5, "cutouts": 0.2}
 #: Frames of one trajectory, so that a set shows many rooms and streets.
 PER_TRAJECTORY = 12
 
-SPLITS = ("train", "val", "test")
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Samples by split, and what their labels are called."""
-
-    train: list[DetectionSample]
-    val: list[DetectionSample]
-    test: list[DetectionSample]
-    classes: tuple[str, ...]
-
 
 def load_splits(config: EdgeConfig, data: Path | None) -> Splits:
     """Samples by split, from a folder or drawn.
@@ -49,13 +38,7 @@ def load_splits(config: EdgeConfig, data: Path | None) -> Splits:
         return drawn_splits(config.data)
     found = read_detection(data, config.seed, names=config.classes or None)
     check_photos(found.samples)
-    splits = {name: found.split(name) for name in SPLITS}
-    empty = [name for name, samples in splits.items() if not samples]
-    if empty:
-        raise DataError(f"'{data}' has no photos of the split {' and '.join(empty)}. Name splits in its data.yaml.")
-    if not any(len(sample.truth()) for sample in splits["train"]):
-        raise DataError(f"'{data}' has no box in the whole training split. Check its labels.")
-    return Splits(splits["train"], splits["val"], splits["test"], found.names)
+    return Splits.of(found.samples, found.names).usable(data, "Name splits in its data.yaml.")
 
 
 def class_names(name: str) -> tuple[str, ...]:
@@ -66,9 +49,7 @@ def class_names(name: str) -> tuple[str, ...]:
 def drawn_splits(data: Data) -> Splits:
     """The drawn frames of a config; each is drawn when it is asked for."""
     counts = {"train": data.train, "val": data.val, "test": data.test}
-    samples = draw(data.world, counts, data.size, data.seed)
-    by_split = {name: [s for s in samples if s.split == name] for name in SPLITS}
-    return Splits(by_split["train"], by_split["val"], by_split["test"], class_names(data.world))
+    return Splits.of(draw(data.world, counts, data.size, data.seed), class_names(data.world))
 
 
 def draw(name: str, counts: dict[str, int], size: int, seed: int) -> list[DetectionSample]:

@@ -110,9 +110,6 @@ def both_settings(pool: AveragePrecision, conf: float = PAPER) -> Table:
     return Table(columns, rows, "Two settings of confidence: the usual one, and the paper's, which cuts the curve off")
 
 
-# ------------------------------------------------------------------------------------------------ drawing
-
-
 # --------------------------------------------------------------------------------------------------- card
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fieldsight.data.detection.checks import check_photos
 from fieldsight.data.detection.letterbox import Placement, place
 from fieldsight.data.detection.sample import DetectionSample, Picture, Truth
+from fieldsight.data.detection.splits import Splits
 from fieldsight.data.images import read_image
-from fieldsight.errors import DataError
 from fieldsight.systems.vessel import fusing
 from fieldsight.systems.vessel.config import Data, Enhance, VesselConfig
 from fieldsight.systems.vessel.enhance import fused
@@ -24,16 +24,6 @@ from fieldsight.systems.vessel.phantom import Angiogram, Patient, render
 
 #: Seeds of patients that no training, tuning or choice of settings may look at; see studies/vessel/heldout.toml.
 HELD_OUT_SEED = 900_000
-
-
-@dataclass(frozen=True)
-class Splits:
-    """Samples by split, and what their labels are called."""
-
-    train: list[DetectionSample]
-    val: list[DetectionSample]
-    test: list[DetectionSample]
-    classes: tuple[str, ...]
 
 
 def load_splits(config: VesselConfig, data: Path | None) -> Splits:
@@ -50,15 +40,7 @@ def load_splits(config: VesselConfig, data: Path | None) -> Splits:
     found = read_angiograms(data, config.seed)
     check_photos(found.samples)
     samples = list(found.samples) if found.settled else split_angiograms(found.samples, found.views, seed=config.seed)
-    parts = {name: [s for s in samples if s.split == name] for name in ("train", "val", "test")}
-    empty = [name for name, own in parts.items() if not own]
-    if empty:
-        raise DataError(
-            f"'{data}' has no pictures of the split {' and '.join(empty)}. Split it: fieldsight vessel prepare"
-        )
-    if not any((~s.truth().ignore).any() for s in parts["train"]):
-        raise DataError(f"'{data}' has no box in the whole training split. Check its labels.")
-    return Splits(parts["train"], parts["val"], parts["test"], found.names)
+    return Splits.of(samples, found.names).usable(data, "Split it: fieldsight vessel prepare")
 
 
 # ------------------------------------------------------------------------------------------- drawn patients

@@ -143,7 +143,7 @@ class VesselModel(DetectorModel):
         picture = np.repeat(still.frame[..., None], 3, axis=-1)
         return Stenoses(
             picture, found.boxes, found.scores, found.labels, self.classes, label_files=options.labels,
-            view=still.view, preproc=self.config.enhance.to_dict(),
+            view=still.view, preproc={**self.config.enhance.to_dict(), "input": self.config.input},
         )  # fmt: skip
 
     def predict_one(self, value: Any, options: PredictOptions) -> Prediction:

@@ -20,7 +20,7 @@ class Stenoses(Found):
 
     Attributes:
         view: as in ``LCA LAO``; ``unknown`` where nothing says so.
-        preproc: filter and fusion before the detector.
+        preproc: filter and fusion before the detector, and ``input``, the side in px of the square they work on.
         ms: what filter and fusion, the network, suppression, and measuring took, in milliseconds.
         lumens: how narrow each box is, in the order of the boxes; empty where it was not asked for.
     """

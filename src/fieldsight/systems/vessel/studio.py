@@ -61,17 +61,16 @@ def _find(context: PageContext) -> Any:
     tab = context.tab("predict", ("conf", "artery", "track", "lumen"), own_picture=True)
     box, look, over, slider = _compared(tab, "vessel-found", view.FOUND)
 
-    def opened(key: str, number: Any, look: str, model: str) -> list[Any]:
+    def opened(key: str, number: Any, look: str) -> list[Any]:
         import gradio as gr
 
         found = context.found(key, number, Stenoses)
         if found is None:  # a run of frames has one drawing
             return [gr.update(visible=False), None, "", _drawing(context, key, number)]
-        config = context.models.load(context.spec, model or None)[0].config
-        pair = view.found_pair(found[1], look, config.enhance, config.input)
+        pair = view.found_pair(found[1], look)
         return [gr.update(visible=True), pair, render.soft(view.FOUND[look]), gr.update(visible=False)]
 
-    asked = [tab.right.key, tab.right.which, look, tab.left.model]
+    asked = [tab.right.key, tab.right.which, look]
     _follow(tab, [look], opened, asked, [box, slider, over, tab.right.picture])
     return tab
 
@@ -163,37 +162,35 @@ def _measure(context: PageContext) -> Any:
             elem_id="vessel-pick", elem_classes="fs-picture-out",
         )  # fmt: skip
         which = gr.Slider(0, 1, value=0, step=1, label="Frame of the run", visible=False, elem_id="vessel-frame")
-    plain = gr.State(None)  # the frame as it is shown, without marks, and how much larger that is
+    plain = gr.State(None)  # what was read last: file, wanted number, and what _shown gave
 
-    def looked(value: Any, chosen: str, text: str) -> list[Any]:
+    def looked(value: Any, chosen: str, text: str, kept: Any) -> list[Any]:
         paths = value if isinstance(value, list) else [value] if value else []
         hidden = [None, gr.update(visible=False), None, gr.update(visible=False)]
         if not paths:
             return [*hidden, gr.update(visible=False)]
         try:
-            picture, factor, at, count = _shown(uploaded(paths[0], context.uploads), chosen)
+            path = uploaded(paths[0], context.uploads)
+            kept = kept if kept and kept[:2] == (path, chosen) else (path, chosen, *_shown(path, chosen))
         except FieldsightError as error:
             words = str(error).replace(str(paths[0]), Path(str(paths[0])).name)
             return [*hidden, gr.update(value=render.message(words, "error"), visible=True)]
+        *_, picture, factor, at, count = kept
         several = gr.update(visible=count > 1, maximum=max(1, count - 1), value=at)
-        drawn = view.marked(picture, text, factor)
-        return [(picture, factor), gr.update(visible=True), drawn, several, gr.update(visible=False)]
-
-    def redrawn(kept: Any, text: str) -> Any:
-        return view.marked(kept[0], text, kept[1]) if kept else None
+        return [kept, gr.update(visible=True), view.marked(picture, text, factor), several, gr.update(visible=False)]
 
     def pressed(kept: Any, text: str, event: Any) -> str:
         if not kept:
             return text
-        x, y = (float(v) + 0.5 for v in event.index)
-        return view.pressed(text, x / kept[1], y / kept[1])
+        *_, factor, _, _ = kept
+        x, y = ((float(v) + 0.5) / factor for v in event.index)
+        return view.pressed(text, x, y)
 
     pressed.__annotations__["event"] = gr.SelectData
     shown = [plain, box, frame, which, tab.left.note]
     file.upload(lambda: ("", ""), None, [between, number], **_LIVE)  # marks of another frame mean nothing here
-    changed = [file.change, number.change]
-    gr.on(changed, looked, [file, number, between], shown, trigger_mode="always_last", **_LIVE)
-    between.change(redrawn, [plain, between], frame, trigger_mode="always_last", **_LIVE)
+    changed = [file.change, number.change, between.change]  # one event: of two at once the older could come last
+    gr.on(changed, looked, [file, number, between, plain], shown, trigger_mode="always_last", **_LIVE)
     which.release(lambda at: str(int(at)), which, number, **_LIVE)
     frame.select(pressed, [plain, between], between, **_LIVE).then(
         None, between, None, js=_RUN, api_visibility="private"

@@ -45,21 +45,21 @@ _MARK, _RADIUS = (0, 200, 120), 6
 _FILTER_THREADS = 2
 
 
-def found_pair(found: Stenoses, look: str, settings: Enhance, side: int) -> Pair:
+def found_pair(found: Stenoses, look: str) -> Pair:
     """What lies left and right of the moving line after ``predict``.
 
     Args:
         found: boxes in a frame.
         look: one of :data:`FOUND`.
-        settings: filter and fusion of the model.
-        side: pixels a side of what the model sees.
     """
     if look == "Stenoses":
         right, left = fitted(found.draw(MOST)), resize(found.picture, MOST)
         size = (right.shape[1], right.shape[0])  # a small frame is drawn enlarged
         return np.asarray(cv2.resize(left, size, interpolation=cv2.INTER_NEAREST), np.uint8), right
+    settings = {**found.preproc}
+    side = settings.pop("input")
     frame, _ = squared(np.ascontiguousarray(found.picture[..., 0]), side)
-    return fitted(fusing.grey(frame)), fitted(fused(frame, settings, _FILTER_THREADS))
+    return fitted(fusing.grey(frame)), fitted(fused(frame, Enhance.parse(settings), _FILTER_THREADS))
 
 
 def enhanced_pair(found: Enhanced, look: str, sigma: float = 0.0) -> Pair:
