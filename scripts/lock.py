@@ -18,7 +18,7 @@ HEADER = """\
 """
 # the CPU build of torch needs none of these, and the versions follow from torch where another build does
 OF_TORCH = ("nvidia-", "cuda-", "triton")
-# held by hand: later ones have no CPU build that is small, or change pictures bit by bit
+# held by hand: the torch whose CPU build is small, and the OpenCV that every record was made with
 HELD = ("torch==2.13.0", "opencv-python-headless==4.14.0.94")
 
 
