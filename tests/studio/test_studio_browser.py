@@ -354,6 +354,19 @@ def test_a_narrowing_is_measured_between_two_presses(tab: Tab) -> None:
     page.wait_for_function("document.querySelector('#vessel-measure-run').disabled === false")
     result.get_by_text("loss of diameter").first.wait_for()
     tab.sound()
+    # another frame of a run: it is shown, and what was measured on the one before is gone
+    page.locator("button:visible", has_text="A narrowing in a run").first.click()
+    result.get_by_text("LCA RAO").first.wait_for()
+    source = frame.get_attribute("src")
+    which = page.get_by_label("number input for Frame of the run").locator("visible=true").first
+    which.fill("6")
+    which.press("Enter")
+    page.wait_for_function("old => document.querySelector('#vessel-pick img').getAttribute('src') !== old", arg=source)
+    result.get_by_text("appears here").first.wait_for()
+    assert not result.get_by_text("loss of diameter").is_visible()
+    page.click("#vessel-measure-run")
+    result.get_by_text("loss of diameter").first.wait_for()
+    tab.sound()
 
 
 def test_several_photos_have_a_list_of_those_to_look_at(tab: Tab, tmp_path: Path) -> None:

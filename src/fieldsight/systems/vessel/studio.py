@@ -29,6 +29,9 @@ HINT = (
     "a third one starts again."
 )
 
+#: Where a measurement will appear.
+_EMPTY = "Give a frame or try an example, and mark it. How narrow it is appears here."
+
 #: What the page does once two points are there: the same as a press on the button.
 _RUN = """(text) => { if ((text || '').split(',').length === 4)
   setTimeout(() => document.getElementById('vessel-measure-run').click(), 50) }"""
@@ -154,7 +157,7 @@ def _measure(context: PageContext) -> Any:
         "Points [px]",
         "x, y before and x, y after the narrowing; set by pressing on the frame.",
     )
-    tab.right.head.value = render.placeholder("Give a frame or try an example. It appears here, to be marked.")
+    tab.right.head.value = render.placeholder(_EMPTY)
     with tab.right.above, gr.Column(visible=False) as box:
         gr.HTML(render.soft(HINT), elem_classes="fs-html fs-tight")
         frame = gr.Image(
@@ -191,11 +194,22 @@ def _measure(context: PageContext) -> Any:
     file.upload(lambda: ("", ""), None, [between, number], **_LIVE)  # marks of another frame mean nothing here
     changed = [file.change, number.change, between.change]  # one event: of two at once the older could come last
     gr.on(changed, looked, [file, number, between, plain], shown, trigger_mode="always_last", **_LIVE)
-    which.release(lambda at: str(int(at)), which, number, **_LIVE)
+    which.input(lambda at: str(int(at)), which, number, trigger_mode="always_last", **_LIVE)
+    # a number must not stand below a frame that it is not of
+    results = [tab.right.head, tab.right.picture, tab.right.body, tab.right.calls]
+    gr.on([file.upload, file.clear, which.input], _nothing_yet, None, results, **_LIVE)
     frame.select(pressed, [plain, between], between, **_LIVE).then(
         None, between, None, js=_RUN, api_visibility="private"
     )
     return tab
+
+
+def _nothing_yet() -> list[Any]:
+    """Head, picture, body and calls as they are before a result."""
+    import gradio as gr
+
+    hidden = gr.update(visible=False)
+    return [gr.update(value=render.placeholder(_EMPTY), visible=True), gr.update(value=None, visible=False), "", hidden]
 
 
 def _shown(path: Path, chosen: str) -> tuple[Picture, float, int, int]:
